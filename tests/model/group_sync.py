@@ -17,7 +17,7 @@ from explore import explore, put, run_cases
 # what became of one writer's bytes
 ABSENT, CACHED, DURABLE, DROPPED = range(4)
 
-State = namedtuple("State", "pc pos seen bytes counter durable gen failed leader captured sleeping kills failures")
+State = namedtuple("State", "pc pos fresh slept covered bytes counter durable failed leader captured sleeping kills failures")
 
 ENDED = ("told", "doubt", "dead")
 
@@ -27,20 +27,25 @@ WITHOUT = {
     "timeout": "a waiter sleeps until it is woken",
     "failed-first": "the lead is freed before the failure is recorded",
     "no-retry": "a sync after a failed one is believed",
-    "recheck": "a watermark is raised although another sync failed meanwhile",
+    "watermark-first": "a waiter looks for failed syncs before it reads the watermark",
+    "failure-wins": "a waiter that sees the watermark above its position does not look for failed syncs",
     "append-before-counter": "the counter goes up before the bytes are in the page cache",
 }
 
 
 def check(without=(), writers=3, kills=1, failures=1):
     ids = range(writers)
-    first = State(("idle",) * writers, (0,) * writers, (0,) * writers, (ABSENT,) * writers, 0, 0, 0, 0, None, (0,) * writers, (0,) * writers, 0, 0)
+    first = State(("idle",) * writers, (0,) * writers, (0,) * writers, (0,) * writers, (0,) * writers, (ABSENT,) * writers, 0, 0, 0, None, (0,) * writers, (0,) * writers, 0, 0)
 
     def set_pc(s, w, to):
-        return s._replace(pc=put(s.pc, w, to))
+        s = s._replace(pc=put(s.pc, w, to))
+        if to in ENDED:  # what it knew does not matter any more
+            s = s._replace(fresh=put(s.fresh, w, 0), slept=put(s.slept, w, 0), covered=put(s.covered, w, 0), captured=put(s.captured, w, 0))
+        return s
 
     def wake_all(s):
-        return s._replace(gen=s.gen + 1, sleeping=(0,) * writers)
+        # only whether the generation has changed matters, not its number
+        return s._replace(fresh=(0,) * writers, slept=tuple(2 if x else 0 for x in s.slept), sleeping=(0,) * writers)
 
     def writer(s, w, add):
         pc = s.pc[w]
@@ -58,17 +63,33 @@ def check(without=(), writers=3, kills=1, failures=1):
         elif pc == "counted":
             go("writes its bytes", s._replace(bytes=put(s.bytes, w, CACHED)), "look")
         elif pc == "look":
-            # the generation is read before the watermark, or a wake-up in between is lost
-            if "position" in without and s.seen[w] and s.gen >= s.seen[w]:
+            # The generation is read before the watermark, or a wake-up in between is lost; the watermark before the failures, or
+            # a failure and a later good sync fit in between.
+            s = s._replace(fresh=put(s.fresh, w, 1))
+            if s.slept[w] == 2:
                 go("sees a later generation", s, "told")
-            elif s.durable >= s.pos[w] and not ("position" in without):
+            elif "watermark-first" in without:
+                go("looks for failures", s, "doubt" if s.failed else "look2")
+            else:
+                go("reads the watermark", s._replace(covered=put(s.covered, w, int(s.durable >= s.pos[w]))), "look2")
+        elif pc == "look2":
+            covered = s.durable >= s.pos[w] if "watermark-first" in without else s.covered[w]
+            doubt = s.failed and "no-retry" not in without and "watermark-first" not in without
+            if "position" in without:
+                covered = False
+            if covered and "failure-wins" in without:
                 go("is covered", s, "told")
-            elif s.failed and "no-retry" not in without:
+            elif doubt:
                 go("sees the failure", s, "doubt")
+            elif covered:
+                go("is covered", s, "told")
             elif s.leader is None:
                 go("leads", s._replace(leader=w), "leading")
+            elif s.fresh[w]:
+                slept = int("position" in without)
+                go("goes to sleep", s._replace(sleeping=put(s.sleeping, w, 1), slept=put(s.slept, w, slept)), "asleep")
             else:
-                go("goes to sleep", s._replace(sleeping=put(s.sleeping, w, 1), seen=put(s.seen, w, s.gen + 1)), "asleep")
+                go("sees a new generation", s, "look")
         elif pc == "asleep":
             if not s.sleeping[w]:
                 go("is woken", s, "look")
@@ -76,22 +97,14 @@ def check(without=(), writers=3, kills=1, failures=1):
                 go("loses patience, reads the counter", s._replace(sleeping=put(s.sleeping, w, 0), captured=put(s.captured, w, s.counter)), "alone")
                 go("looks again after a while", s._replace(sleeping=put(s.sleeping, w, 0)), "look")
         elif pc == "alone":
-            if s.failed and "no-retry" not in without:
-                go("sees the failure", s, "doubt")
-            else:
-                go("syncs alone", s._replace(bytes=tuple(DURABLE if b == CACHED else b for b in s.bytes)), "alone-synced")
-                if s.failures < failures:
-                    dropped = tuple(DROPPED if b == CACHED else b for b in s.bytes)
-                    go("fails to sync alone, records it", wake_all(s._replace(bytes=dropped, failures=s.failures + 1, failed=1)), "doubt")
+            go("syncs alone", s._replace(bytes=tuple(DURABLE if b == CACHED else b for b in s.bytes)), "alone-synced")
+            if s.failures < failures:
+                dropped = tuple(DROPPED if b == CACHED else b for b in s.bytes)
+                go("fails to sync alone, records it", wake_all(s._replace(bytes=dropped, failures=s.failures + 1, failed=1)), "doubt")
         elif pc == "alone-synced":
-            if s.failed and "recheck" not in without and "no-retry" not in without:
-                go("sees a failure beside its own sync", s, "doubt")
-            else:
-                go("raises the watermark", wake_all(s._replace(durable=max(s.durable, s.captured[w]))), "look")
+            go("raises the watermark", wake_all(s._replace(durable=max(s.durable, s.captured[w]))), "look")
         elif pc == "leading":
-            if s.failed and "no-retry" not in without:
-                go("sees the failure, frees the lead", wake_all(s._replace(leader=None)), "doubt")
-            elif "counter-before" in without:
+            if "counter-before" in without:
                 go("begins to sync", s, "syncing")
             else:
                 go("reads the counter", s._replace(captured=put(s.captured, w, s.counter)), "syncing")
@@ -112,10 +125,7 @@ def check(without=(), writers=3, kills=1, failures=1):
                 go("frees the lead", wake_all(s._replace(leader=None)), "doubt")
         elif pc == "synced":
             high = s.counter if "counter-before" in without else s.captured[w]
-            if s.failed and "recheck" not in without and "no-retry" not in without:
-                go("sees a failure beside its own sync, frees the lead", wake_all(s._replace(leader=None)), "doubt")
-            else:
-                go("raises the watermark", s._replace(durable=max(s.durable, high)), "raised")
+            go("raises the watermark", s._replace(durable=max(s.durable, high)), "raised")
         elif pc == "raised":
             go("frees the lead", s._replace(leader=None), "freed")
         elif pc == "freed":
