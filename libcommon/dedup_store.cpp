@@ -1,0 +1,614 @@
+#include "dedup_store.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <numeric>
+#include <set>
+
+#include "sqlite.hpp"
+#include "units.hpp"
+#include "unique_fd.hpp"
+
+namespace gw {
+
+namespace {
+
+constexpr int64_t application_id = 0x47775464;  // "GwTd"
+constexpr int64_t schema_version = 1;
+// Two thirds of what one page of SQLite's shared index describes: a commit never has to grow that index on a full disk.
+constexpr int64_t checkpoint_frames = 2500;
+constexpr int64_t purge_batch_rows = 2000, list_batch_rows = 1000;
+
+constexpr const char* schema_sql =
+    "CREATE TABLE meta(key TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE seen(scope TEXT NOT NULL, id TEXT NOT NULL, xid_high INTEGER NOT NULL, xid_low INTEGER NOT NULL,"
+    "                  queue TEXT NOT NULL, seq INTEGER NOT NULL, body_sha256 BLOB NOT NULL, seen_at INTEGER NOT NULL,"
+    "                  PRIMARY KEY(scope, id)) WITHOUT ROWID;"
+    "CREATE INDEX seen_by_time ON seen(seen_at);"
+    "INSERT INTO meta VALUES('horizon', 0), ('commits', 0);"
+    "PRAGMA application_id=1199002724;"
+    "PRAGMA user_version=1;";
+static_assert(application_id == 1199002724);
+
+constexpr const char* row_columns = "scope, id, xid_high, xid_low, queue, seq, body_sha256, seen_at";
+
+bool store_name_ok(std::string_view name) {
+  if (name.substr(0, 1) == "+") name.remove_prefix(1);
+  if (name.empty() || name.size() > 151 || name[0] == '.' || name[0] == '-') return false;
+  return name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == std::string_view::npos;
+}
+
+std::string_view hash_bytes(const DedupRow& row) {
+  return {reinterpret_cast<const char*>(row.body_sha256.data()), row.body_sha256.size()};
+}
+
+DedupRow read_row(const SqliteStatement& s) {
+  DedupRow row;
+  row.scope = s.bytes(0);
+  row.id = s.bytes(1);
+  row.xid = {static_cast<uint64_t>(s.integer(2)), static_cast<uint64_t>(s.integer(3))};
+  row.queue = s.bytes(4);
+  row.seq = static_cast<uint64_t>(s.integer(5));
+  std::string hash = s.bytes(6);
+  std::memcpy(row.body_sha256.data(), hash.data(), std::min(hash.size(), row.body_sha256.size()));
+  row.seen_at_ms = s.integer(7);
+  return row;
+}
+
+Error system_error(ExitCode code, std::string text) { return Error{code, 0, std::move(text)}; }
+
+/// Makes the directory and tells the modes of the files in it from the modes of the root.
+Result<mode_t> prepare_directory(const std::string& root, const std::string& directory, bool create) {
+  struct stat st{};
+  if (::stat(root.c_str(), &st) != 0) return errno_error("open", root, errno);
+  bool shared = (st.st_mode & S_IRWXG) == S_IRWXG;
+  mode_t directory_mode = shared ? 02770 : 0700;
+  if (create && ::mkdir(directory.c_str(), directory_mode) == 0) {
+    if (::chmod(directory.c_str(), directory_mode) != 0) return errno_error("change mode of", directory, errno);
+    UniqueFd fd(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd || ::fsync(fd.get()) != 0) return errno_error("sync", root, errno);
+  } else if (create && errno != EEXIST) {
+    return errno_error("create", directory, errno);
+  }
+  if (::lstat(directory.c_str(), &st) != 0) return errno_error("open", directory, errno);
+  if (!S_ISDIR(st.st_mode)) return system_error(ExitCode::system, "'" + directory + "' is not a directory");
+  return shared ? mode_t{0660} : mode_t{0600};
+}
+
+/// Makes an empty file with exactly this mode if there is none. True: it was made.
+Result<bool> create_file(const std::string& path, mode_t mode) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+  if (!fd) {
+    if (errno == EEXIST) return false;
+    return errno_error("create", path, errno);
+  }
+  if (::fchmod(fd.get(), mode) != 0) return errno_error("change mode of", path, errno);
+  return true;
+}
+
+/// Holds flock(LOCK_EX) on the lock file for a scope. Other processes, and other stores of this process, wait.
+class FileLock {
+ public:
+  static Result<FileLock> take(int fd, const std::string& path) {
+    while (::flock(fd, LOCK_EX) != 0)
+      if (errno != EINTR) return errno_error("lock", path, errno);
+    return FileLock(fd);
+  }
+  FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  ~FileLock() {
+    if (fd_ >= 0) ::flock(fd_, LOCK_UN);
+  }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  explicit FileLock(int fd) : fd_(fd) {}
+  int fd_;
+};
+
+/// Byte 0 of the lock file: shared by all who have the store open, exclusive for the one who replaces the file.
+bool set_user_lock(int fd, short type) {
+  struct flock range{};
+  range.l_type = type;
+  range.l_whence = SEEK_SET;
+  range.l_len = 1;
+  return ::fcntl(fd, F_OFD_SETLK, &range) == 0;
+}
+
+}  // namespace
+
+class DedupStore::Impl {
+ public:
+  std::string name, directory, path, lock_path;
+  mode_t mode = 0600;
+  UniqueFd lock_fd;
+  std::mutex mutex;  // one connection, one user at a time
+  // The statements must go before the database.
+  std::unique_ptr<SqliteDatabase> db;
+  struct Statements {
+    SqliteStatement begin, commit, insert, find, touch, savepoint, release, rollback_to;
+  };
+  std::unique_ptr<Statements> statements;
+  std::optional<Error> broken;  ///< a sync failed; nothing is believed any more
+
+  ~Impl() {
+    statements.reset();
+    db.reset();
+  }
+
+  Result<void> open_files(const std::string& root_path, bool create);
+  Result<void> open_database();
+  Result<void> check_identity();
+  Result<void> prepare_statements();
+  Result<FileLock> lock() {
+    if (broken) return *broken;
+    return FileLock::take(lock_fd.get(), lock_path);
+  }
+  Result<std::optional<DedupRow>> find_row(std::string_view scope, std::string_view id);
+  Result<bool> insert_row(const DedupRow& row);
+  Result<void> begin() { return statements->begin.run(); }
+  /// COMMIT; a sync that failed leaves the store broken.
+  Result<void> commit();
+  Result<void> fail(Error error);
+  /// One durable commit of our own: what we have seen of others is durable after it.
+  Result<void> touch();
+  Result<void> checkpoint_if_long();
+  Result<uint64_t> decide_group(std::span<const DedupRow> rows, std::span<const size_t> group, std::vector<Decision>& into);
+  Result<uint64_t> decide_rows(std::span<const DedupRow> rows, std::span<const uint32_t> groups, std::vector<Decision>& into);
+  Result<std::vector<std::string>> findings();
+  Result<void> rebuild();
+};
+
+// --- opening ----------------------------------------------------------------------------------------------------------
+
+Result<void> DedupStore::Impl::open_files(const std::string& root_path, bool create) {
+  std::unique_ptr<char, decltype(&::free)> real(::realpath(root_path.c_str(), nullptr), &::free);
+  if (!real) return errno_error("open", root_path, errno);
+  directory = std::string(real.get()) + "/dedup";
+  path = directory + "/" + name + ".db";
+  lock_path = directory + "/" + name + ".lock";
+  struct stat st{};
+  if (!create && ::lstat(path.c_str(), &st) != 0) {
+    if (errno != ENOENT) return errno_error("open", path, errno);
+    return Error{ExitCode::no_input, ENOENT, "there is no de-duplication store '" + name + "' ('" + path + "')"};
+  }
+  GW_TRY_ASSIGN(mode, prepare_directory(real.get(), directory, create));
+  GW_TRY(create_file(lock_path, mode));
+  lock_fd = UniqueFd(::open(lock_path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+  if (!lock_fd) return errno_error("open", lock_path, errno);
+  return {};
+}
+
+Result<void> DedupStore::Impl::open_database() {
+  // The mode is set before SQLite gives it to the -wal and -shm files. An empty file is an empty database.
+  GW_TRY(create_file(path, mode));
+  struct stat st{};
+  if (::lstat(path.c_str(), &st) != 0) return errno_error("open", path, errno);
+  if (!S_ISREG(st.st_mode)) return system_error(ExitCode::system, "'" + path + "' is not a regular file");
+  GW_TRY_ASSIGN(db, SqliteDatabase::open(path, false));
+  GW_TRY_ASSIGN(int64_t tables, db->query_integer("SELECT count(*) FROM sqlite_schema"));
+  GW_TRY_ASSIGN(int64_t id, db->query_integer("PRAGMA application_id"));
+  if (tables == 0 && id == 0) {
+    // Cheap to lose half way: until the schema has committed the file counts as empty.
+    GW_TRY(db->exec("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"));
+    GW_TRY(db->exec((std::string("BEGIN IMMEDIATE;") + schema_sql + "COMMIT;").c_str()));
+  }
+  GW_TRY(check_identity());
+  GW_TRY(db->exec("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;"));
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd || ::fsync(fd.get()) != 0) return errno_error("sync", directory, errno);
+  return prepare_statements();
+}
+
+Result<void> DedupStore::Impl::check_identity() {
+  GW_TRY_ASSIGN(int64_t id, db->query_integer("PRAGMA application_id"));
+  if (id != application_id)
+    return system_error(ExitCode::system, "'" + path + "' is not a de-duplication store: its application id is " + std::to_string(id));
+  GW_TRY_ASSIGN(int64_t version, db->query_integer("PRAGMA user_version"));
+  if (version != schema_version)
+    return system_error(ExitCode::system, "'" + path + "' has format version " + std::to_string(version) + ", this program knows version " +
+                                              std::to_string(schema_version));
+  return {};
+}
+
+Result<void> DedupStore::Impl::prepare_statements() {
+  const std::string columns = row_columns;
+  GW_TRY_ASSIGN(auto begin_sql, db->prepare("BEGIN IMMEDIATE"));
+  GW_TRY_ASSIGN(auto commit_sql, db->prepare("COMMIT"));
+  GW_TRY_ASSIGN(auto insert_sql, db->prepare("INSERT INTO seen(" + columns + ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"));
+  GW_TRY_ASSIGN(auto find_sql, db->prepare("SELECT " + columns + " FROM seen WHERE scope=? AND id=?"));
+  GW_TRY_ASSIGN(auto touch_sql, db->prepare("UPDATE meta SET value=value+1 WHERE key='commits'"));
+  GW_TRY_ASSIGN(auto savepoint_sql, db->prepare("SAVEPOINT g"));
+  GW_TRY_ASSIGN(auto release_sql, db->prepare("RELEASE g"));
+  GW_TRY_ASSIGN(auto rollback_sql, db->prepare("ROLLBACK TO g"));
+  statements.reset(new Statements{std::move(begin_sql), std::move(commit_sql), std::move(insert_sql), std::move(find_sql), std::move(touch_sql),
+                                  std::move(savepoint_sql), std::move(release_sql), std::move(rollback_sql)});
+  return {};
+}
+
+DedupStore::DedupStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DedupStore::~DedupStore() = default;
+
+Result<std::unique_ptr<DedupStore>> DedupStore::open(const std::string& root_path, const std::string& name, bool create) {
+  if (!store_name_ok(name)) return system_error(ExitCode::usage, "'" + name + "' is not a name of a de-duplication store");
+  auto impl = std::make_unique<Impl>();
+  impl->name = name;
+  GW_TRY(impl->open_files(root_path, create));
+  if (!set_user_lock(impl->lock_fd.get(), F_RDLCK))
+    return Error{ExitCode::not_now, errno, "'" + impl->path + "' is being rebuilt by another process"};
+  {
+    GW_TRY_ASSIGN(FileLock guard, impl->lock());
+    GW_TRY(impl->open_database());
+    GW_TRY(impl->touch());
+  }
+  return std::unique_ptr<DedupStore>(new DedupStore(std::move(impl)));
+}
+
+// --- transactions -----------------------------------------------------------------------------------------------------
+
+Result<void> DedupStore::Impl::fail(Error error) {
+  db->rollback();
+  if (error.code == ExitCode::io_error) broken = error;
+  return error;
+}
+
+Result<void> DedupStore::Impl::commit() {
+  auto done = statements->commit.run();
+  if (!done) return fail(std::move(done).error());
+  return {};
+}
+
+Result<void> DedupStore::Impl::touch() {
+  GW_TRY(begin());
+  auto touched = statements->touch.run();
+  if (!touched) return fail(std::move(touched).error());
+  return commit();
+}
+
+Result<void> DedupStore::Impl::checkpoint_if_long() {
+  if (db->log_frames() < checkpoint_frames) return {};
+  auto done = db->checkpoint_truncate();
+  // On a full disk the log stays and a later commit tries again. A failed sync ends the use of this store, after this commit.
+  if (!done && done.error().code == ExitCode::io_error) broken = done.error();
+  return {};
+}
+
+Result<std::optional<DedupRow>> DedupStore::Impl::find_row(std::string_view scope, std::string_view id) {
+  SqliteStatement& find = statements->find;
+  find.bind_text(0, scope).bind_text(1, id);
+  GW_TRY_ASSIGN(bool there, find.step());
+  if (!there) return std::optional<DedupRow>();
+  DedupRow row = read_row(find);
+  find.reset();
+  return std::optional<DedupRow>(std::move(row));
+}
+
+Result<bool> DedupStore::Impl::insert_row(const DedupRow& row) {
+  SqliteStatement& insert = statements->insert;
+  insert.bind_text(0, row.scope).bind_text(1, row.id);
+  insert.bind(2, static_cast<int64_t>(row.xid.high)).bind(3, static_cast<int64_t>(row.xid.low));
+  insert.bind_text(4, row.queue).bind(5, static_cast<int64_t>(row.seq)).bind_blob(6, hash_bytes(row)).bind(7, row.seen_at_ms);
+  GW_TRY(insert.run());
+  return db->changes() == 1;
+}
+
+Result<uint64_t> DedupStore::Impl::decide_group(std::span<const DedupRow> rows, std::span<const size_t> group, std::vector<Decision>& into) {
+  bool several = group.size() > 1, refused = false;
+  uint64_t inserted = 0;
+  if (several) GW_TRY(statements->savepoint.run());
+  for (size_t i : group) {
+    GW_TRY_ASSIGN(bool is_new, insert_row(rows[i]));
+    into[i].inserted = is_new;
+    inserted += is_new;
+    if (is_new) continue;
+    GW_TRY_ASSIGN(auto existing, find_row(rows[i].scope, rows[i].id));
+    if (!existing) return system_error(ExitCode::system, "database '" + path + "': a row is there and is not");
+    refused |= existing->other_body(rows[i]);
+    into[i].existing = *std::move(existing);
+  }
+  if (several && refused && inserted) {
+    GW_TRY(statements->rollback_to.run());
+    for (size_t i : group) into[i].inserted = false;
+    inserted = 0;
+  }
+  if (several) GW_TRY(statements->release.run());
+  return inserted;
+}
+
+Result<uint64_t> DedupStore::Impl::decide_rows(std::span<const DedupRow> rows, std::span<const uint32_t> groups, std::vector<Decision>& into) {
+  std::vector<size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return groups[a] < groups[b]; });
+  uint64_t inserted = 0;
+  for (size_t first = 0; first < order.size();) {
+    size_t end = first;
+    while (end < order.size() && groups[order[end]] == groups[order[first]]) ++end;
+    GW_TRY_ASSIGN(uint64_t n, decide_group(rows, std::span<const size_t>(order).subspan(first, end - first), into));
+    inserted += n;
+    first = end;
+  }
+  return inserted;
+}
+
+Result<std::vector<DedupStore::Decision>> DedupStore::decide(std::span<const DedupRow> rows, std::span<const uint32_t> groups) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  if (rows.empty()) return std::vector<Decision>();
+  if (rows.size() != groups.size()) return Error{ExitCode::bug, 0, "decide: rows and groups differ in number"};
+  std::vector<Decision> decisions(rows.size());
+  GW_TRY_ASSIGN(FileLock guard, d.lock());
+  GW_TRY(d.begin());
+  auto inserted = d.decide_rows(rows, groups, decisions);
+  // Who answers "duplicate" relies on another's row: a commit without a change of its own would sync nothing.
+  if (inserted && *inserted == 0) {
+    auto touched = d.statements->touch.run();
+    if (!touched) inserted = std::move(touched).error();
+  }
+  if (!inserted) {
+    GW_TRY(d.fail(std::move(inserted).error()));
+  }
+  GW_TRY(d.commit());
+  GW_TRY(d.checkpoint_if_long());
+  return decisions;
+}
+
+Result<std::optional<DedupRow>> DedupStore::find(const std::string& scope, const std::string& id) {
+  std::lock_guard<std::mutex> one(impl_->mutex);
+  if (impl_->broken) return *impl_->broken;
+  return impl_->find_row(scope, id);
+}
+
+Result<std::vector<bool>> DedupStore::mark(const std::string& scope, std::span<const std::string> ids) {
+  std::vector<DedupRow> rows(ids.size());
+  std::vector<uint32_t> groups(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    rows[i].scope = scope;
+    rows[i].id = ids[i];
+    rows[i].seen_at_ms = now_ms();
+    groups[i] = static_cast<uint32_t>(i);
+  }
+  GW_TRY_ASSIGN(auto decisions, decide(rows, groups));
+  std::vector<bool> fresh(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) fresh[i] = decisions[i].inserted;
+  return fresh;
+}
+
+// --- purging and looking ------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// (scope, id) of up to `purge_batch_rows` rows before the cut that nobody uses, after `from`; `from` moves on.
+struct PurgeCursor {
+  int64_t seen_at = INT64_MIN;
+  std::string scope, id;
+  bool end = false;
+};
+
+Result<std::vector<std::pair<std::string, std::string>>> purgeable(SqliteDatabase& db, int64_t cut_ms,
+                                                                   const std::function<bool(const Xid&)>& in_use, PurgeCursor& at) {
+  GW_TRY_ASSIGN(SqliteStatement select, db.prepare("SELECT scope, id, xid_high, xid_low, seen_at FROM seen WHERE seen_at < ?1 AND "
+                                                   "(seen_at, scope, id) > (?2, ?3, ?4) ORDER BY seen_at, scope, id LIMIT ?5"));
+  PurgeCursor from = at;
+  select.bind(0, cut_ms).bind(1, from.seen_at).bind_text(2, from.scope).bind_text(3, from.id).bind(4, purge_batch_rows);
+  std::vector<std::pair<std::string, std::string>> keys;
+  int64_t rows = 0;
+  for (;; ++rows) {
+    GW_TRY_ASSIGN(bool there, select.step());
+    if (!there) break;
+    at.scope = select.bytes(0);
+    at.id = select.bytes(1);
+    at.seen_at = select.integer(4);
+    Xid xid{static_cast<uint64_t>(select.integer(2)), static_cast<uint64_t>(select.integer(3))};
+    if (xid == Xid{} || !in_use(xid)) keys.emplace_back(at.scope, at.id);
+  }
+  at.end = rows < purge_batch_rows;
+  return keys;
+}
+
+Result<void> delete_keys(SqliteDatabase& db, const std::vector<std::pair<std::string, std::string>>& keys) {
+  GW_TRY_ASSIGN(SqliteStatement remove, db.prepare("DELETE FROM seen WHERE scope=? AND id=?"));
+  for (const auto& [scope, id] : keys) {
+    remove.bind_text(0, scope).bind_text(1, id);
+    GW_TRY(remove.run());
+  }
+  return {};
+}
+
+Result<void> raise_horizon(SqliteDatabase& db, int64_t cut_ms) {
+  GW_TRY_ASSIGN(SqliteStatement raise, db.prepare("UPDATE meta SET value=max(value, ?) WHERE key='horizon'"));
+  raise.bind(0, cut_ms);
+  return raise.run();
+}
+
+}  // namespace
+
+Result<uint64_t> DedupStore::purge(int64_t cut_ms, const std::function<bool(const Xid&)>& in_use, bool dry_run) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  uint64_t count = 0;
+  PurgeCursor cursor;
+  // Each batch is a transaction of its own that also raises the horizon, so listeners wait for a batch at most. To raise it
+  // early is safe: it refuses more.
+  while (!cursor.end) {
+    GW_TRY_ASSIGN(FileLock guard, d.lock());
+    if (!dry_run) GW_TRY(d.begin());
+    auto keys = purgeable(*d.db, cut_ms, in_use, cursor);
+    Result<void> done = keys ? Result<void>() : Result<void>(keys.error());
+    if (done) count += keys->size();
+    if (dry_run) {
+      GW_TRY(std::move(done));
+      continue;
+    }
+    if (done) done = raise_horizon(*d.db, cut_ms);
+    if (done) done = delete_keys(*d.db, *keys);
+    if (!done) {
+      GW_TRY(d.fail(std::move(done).error()));
+    }
+    GW_TRY(d.commit());
+    GW_TRY(d.checkpoint_if_long());
+  }
+  return count;
+}
+
+Result<int64_t> DedupStore::horizon_ms() {
+  std::lock_guard<std::mutex> one(impl_->mutex);
+  return impl_->db->query_integer("SELECT value FROM meta WHERE key='horizon'");
+}
+
+Result<void> DedupStore::list(const std::function<bool(const DedupRow&)>& visit) {
+  PurgeCursor at;
+  // Page by page: a reader that stays open would keep the log from being emptied.
+  for (;;) {
+    std::vector<DedupRow> page;
+    {
+      std::lock_guard<std::mutex> one(impl_->mutex);
+      GW_TRY_ASSIGN(SqliteStatement select, impl_->db->prepare(std::string("SELECT ") + row_columns +
+                                                               " FROM seen WHERE (seen_at, scope, id) > (?, ?, ?) "
+                                                               "ORDER BY seen_at, scope, id LIMIT ?"));
+      select.bind(0, at.seen_at).bind_text(1, at.scope).bind_text(2, at.id).bind(3, list_batch_rows);
+      for (;;) {
+        GW_TRY_ASSIGN(bool there, select.step());
+        if (!there) break;
+        page.push_back(read_row(select));
+      }
+    }
+    for (const DedupRow& row : page)
+      if (!visit(row)) return {};
+    if (page.size() < static_cast<size_t>(list_batch_rows)) return {};
+    at.seen_at = page.back().seen_at_ms;
+    at.scope = page.back().scope;
+    at.id = page.back().id;
+  }
+}
+
+Result<DedupStore::Status> DedupStore::status() {
+  std::lock_guard<std::mutex> one(impl_->mutex);
+  Status status;
+  SqliteDatabase& db = *impl_->db;
+  GW_TRY_ASSIGN(int64_t rows, db.query_integer("SELECT count(*) FROM seen"));
+  status.rows = static_cast<uint64_t>(rows);
+  GW_TRY_ASSIGN(status.oldest_ms, db.query_integer("SELECT coalesce(min(seen_at), 0) FROM seen"));
+  GW_TRY_ASSIGN(status.newest_ms, db.query_integer("SELECT coalesce(max(seen_at), 0) FROM seen"));
+  GW_TRY_ASSIGN(status.horizon_ms, db.query_integer("SELECT value FROM meta WHERE key='horizon'"));
+  for (const char* suffix : {"", "-wal"}) {
+    struct stat st{};
+    if (::stat((impl_->path + suffix).c_str(), &st) == 0) status.bytes += static_cast<uint64_t>(st.st_blocks) * 512;
+  }
+  return status;
+}
+
+// --- checking and repairing ---------------------------------------------------------------------------------------------
+
+Result<std::vector<std::string>> DedupStore::Impl::findings() {
+  std::vector<std::string> found;
+  auto integrity = db->prepare("PRAGMA integrity_check(100)");
+  if (!integrity) return std::vector<std::string>{integrity.error().text};
+  for (;;) {
+    auto row = integrity->step();
+    if (!row) {
+      found.push_back(row.error().text);
+      return found;
+    }
+    if (!*row) break;
+    std::string line = integrity->bytes(0);
+    if (line != "ok") found.push_back("database '" + path + "': " + line);
+  }
+  const std::pair<const char*, const char*> rules[] = {
+      {"SELECT count(*) FROM seen WHERE length(body_sha256) != 32", "rows whose body hash has not 32 bytes"},
+      {"SELECT count(*) FROM seen WHERE length(CAST(id AS BLOB)) NOT BETWEEN 1 AND 255", "rows whose id has not 1 to 255 bytes"},
+      {"SELECT count(*) FROM seen WHERE seen_at <= 0", "rows without a time"},
+      {"SELECT 2 - count(*) FROM meta WHERE key IN ('horizon', 'commits') AND value >= 0", "missing records of the store itself"},
+  };
+  for (const auto& [sql, what] : rules) {
+    auto count = db->query_integer(sql);
+    if (!count) found.push_back(count.error().text);
+    else if (*count != 0) found.push_back("database '" + path + "': " + std::to_string(*count) + " " + what);
+  }
+  return found;
+}
+
+Result<void> DedupStore::Impl::rebuild() {
+  if (!set_user_lock(lock_fd.get(), F_WRLCK))
+    return Error{ExitCode::not_now, errno, "'" + path + "' is in use: stop the listeners, then repair again"};
+  std::string aside = path + ".damaged-" + std::to_string(now_ms()), fresh_path = path + ".new";
+  for (const char* suffix : {"", "-wal", "-shm"}) ::unlink((fresh_path + suffix).c_str());
+  GW_TRY(create_file(fresh_path, mode));
+  GW_TRY_ASSIGN(auto fresh, SqliteDatabase::open(fresh_path, false));
+  // DELETE journal: the new file is complete in itself when it takes the place of the old one.
+  GW_TRY(fresh->exec("PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;"));
+  GW_TRY(fresh->exec((std::string("BEGIN IMMEDIATE;") + schema_sql).c_str()));
+  GW_TRY_ASSIGN(auto insert, fresh->prepare(std::string("INSERT INTO seen(") + row_columns + ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"));
+  // Once through the table and once through its index: what one of them cannot read the other may.
+  for (const char* order : {"scope, id", "seen_at", "scope DESC, id DESC", "seen_at DESC"}) {
+    auto select = db->prepare(std::string("SELECT ") + row_columns + " FROM seen ORDER BY " + order);
+    if (!select) continue;
+    for (;;) {
+      auto there = select->step();
+      if (!there || !*there) break;
+      DedupRow row = read_row(*select);
+      if (row.id.empty() || row.id.size() > 255 || row.seen_at_ms <= 0) continue;
+      insert.bind_text(0, row.scope).bind_text(1, row.id);
+      insert.bind(2, static_cast<int64_t>(row.xid.high)).bind(3, static_cast<int64_t>(row.xid.low));
+      insert.bind_text(4, row.queue).bind(5, static_cast<int64_t>(row.seq)).bind_blob(6, hash_bytes(row)).bind(7, row.seen_at_ms);
+      GW_TRY(insert.run());
+    }
+  }
+  auto horizon = db->query_integer("SELECT value FROM meta WHERE key='horizon'");
+  // Rows may be lost. If even the horizon is, everything up to now counts as forgotten: refused rather than delivered twice.
+  GW_TRY(raise_horizon(*fresh, horizon ? *horizon : now_ms()));
+  GW_TRY(fresh->exec("COMMIT"));
+  { SqliteStatement done = std::move(insert); }
+  fresh.reset();
+  statements.reset();
+  db.reset();
+  for (const char* suffix : {"-wal", "-shm", ""})
+    if (::rename((path + suffix).c_str(), (aside + suffix).c_str()) != 0 && errno != ENOENT) return errno_error("rename", path + suffix, errno);
+  if (::rename(fresh_path.c_str(), path.c_str()) != 0) return errno_error("rename", fresh_path, errno);
+  GW_TRY(open_database());
+  GW_TRY(touch());
+  set_user_lock(lock_fd.get(), F_RDLCK);
+  return {};
+}
+
+Result<std::vector<std::string>> DedupStore::check(bool repair) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  GW_TRY_ASSIGN(FileLock guard, d.lock());
+  GW_TRY_ASSIGN(auto found, d.findings());
+  if (!repair || found.empty()) return found;
+  if (d.db->exec("REINDEX")) {
+    GW_TRY_ASSIGN(auto left, d.findings());
+    if (left.empty()) return found;
+  }
+  GW_TRY(d.rebuild());
+  return found;
+}
+
+Result<std::vector<std::string>> list_dedup_stores(const std::string& root_path) {
+  std::vector<std::string> names;
+  std::string directory = root_path + "/dedup";
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(directory.c_str()), &::closedir);
+  if (!dir) {
+    if (errno == ENOENT) return names;
+    return errno_error("open", directory, errno);
+  }
+  while (const dirent* entry = ::readdir(dir.get())) {
+    std::string_view name = entry->d_name;
+    if (name.size() <= 3 || name.substr(name.size() - 3) != ".db") continue;
+    name.remove_suffix(3);
+    if (store_name_ok(name)) names.emplace_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace gw

@@ -1,0 +1,89 @@
+// Which message ids were accepted: one SQLite database per store (an endpoint, or local_dedup_store) under <root>/dedup/.
+//
+// SQLite 3.40 can corrupt a WAL database when one connection writes while another resets the log, so the rule of this
+// module is: wal_autocheckpoint=0 on every connection, and flock(<store>.lock) around each BEGIN..COMMIT and each
+// checkpoint (TRUNCATE only). synchronous=FULL. A row that another process wrote is believed only after this
+// process made one FULL commit of its own after it saw the row for the first time (open() makes one).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "result.hpp"
+
+namespace gw {
+
+/// Names one transaction of the queue module for ever: 64 random bits of a process and a counter.
+struct Xid {
+  uint64_t high = 0, low = 0;
+  bool operator==(const Xid&) const = default;
+};
+
+struct DedupRow {
+  std::string scope, id;
+  Xid xid;                      ///< the transaction whose staged message is the one; zero for mark()
+  std::string queue;            ///< where it was put
+  uint64_t seq = 0;
+  std::array<unsigned char, 32> body_sha256{};
+  int64_t seen_at_ms = 0;
+
+  /// The same id came with another body. An id that was only marked (all-zero hash) goes with any body.
+  bool other_body(const DedupRow& came) const {
+    return body_sha256 != came.body_sha256 && body_sha256 != std::array<unsigned char, 32>{};
+  }
+};
+
+class DedupStore {
+ public:
+  /// Opens or (create) makes `<root_path>/dedup/<name>.db` and its lock file. no_input if absent and !create.
+  /// system: foreign file or newer version (application_id, user_version).
+  static Result<std::unique_ptr<DedupStore>> open(const std::string& root_path, const std::string& name, bool create);
+  ~DedupStore();
+  DedupStore(const DedupStore&) = delete;
+  DedupStore& operator=(const DedupStore&) = delete;
+
+  struct Decision {
+    bool inserted = false;
+    DedupRow existing;  ///< !inserted: the row that was there (or came earlier in the same batch); its id is empty if
+                        ///< this row was new and only its group held it back
+  };
+  /// Inserts all rows in one durable transaction, each unless (scope, id) is there. This is the commit instant of a receive.
+  /// Groups: rows with the same group number (parallel to `rows`) are inserted all or none: if one of a group conflicts
+  /// (there already, with another body), none of the group is inserted; one that is there with the same body does not
+  /// hinder the rest of its group. not_now: full disk, nothing inserted. io_error: in doubt.
+  Result<std::vector<Decision>> decide(std::span<const DedupRow> rows, std::span<const uint32_t> groups);
+  Result<std::optional<DedupRow>> find(const std::string& scope, const std::string& id);
+
+  /// Rows of which `seen_at` is before the cut are deleted and the horizon is raised to it, in one transaction; rows whose xid
+  /// `in_use` accepts stay. The caller recovers every queue of the root first. `dry_run` only counts.
+  Result<uint64_t> purge(int64_t cut_ms, const std::function<bool(const Xid&)>& in_use, bool dry_run);
+  /// Ids of messages that were first sent at or before this instant cannot be told apart any more (ms; 0: none was purged).
+  Result<int64_t> horizon_ms();
+  Result<void> list(const std::function<bool(const DedupRow&)>& visit);
+  struct Status {
+    uint64_t rows = 0, bytes = 0;
+    int64_t oldest_ms = 0, newest_ms = 0, horizon_ms = 0;
+  };
+  Result<Status> status();
+  /// Marks ids as seen without a message (gw-dedup mark). Returns for each whether it was new.
+  Result<std::vector<bool>> mark(const std::string& scope, std::span<const std::string> ids);
+  /// PRAGMA integrity_check and our own rules; one line per finding. repair rebuilds the database from what is readable (REINDEX, then
+  /// a copy), keeping the damaged file aside.
+  Result<std::vector<std::string>> check(bool repair);
+
+ private:
+  class Impl;
+  explicit DedupStore(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Names of the stores of a root.
+Result<std::vector<std::string>> list_dedup_stores(const std::string& root_path);
+
+}  // namespace gw

@@ -1,0 +1,178 @@
+#include "sqlite.hpp"
+
+#include <sqlite3.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "gw_assert.hpp"
+
+namespace gw {
+
+namespace {
+
+sqlite3* db_of(void* p) { return static_cast<sqlite3*>(p); }
+sqlite3_stmt* stmt_of(void* p) { return static_cast<sqlite3_stmt*>(p); }
+
+ExitCode code_of(int primary, int system_errno) {
+  switch (primary) {
+    case SQLITE_FULL:
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return ExitCode::not_now;
+    case SQLITE_IOERR:
+    case SQLITE_CORRUPT:
+      return ExitCode::io_error;
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+    case SQLITE_AUTH:
+      return ExitCode::no_permission;
+    case SQLITE_CANTOPEN:
+      if (system_errno == ENOENT) return ExitCode::no_input;
+      if (system_errno == EACCES || system_errno == EPERM || system_errno == EROFS) return ExitCode::no_permission;
+      if (system_errno == ENOSPC || system_errno == EDQUOT) return ExitCode::not_now;
+      return ExitCode::system;
+    default:
+      return ExitCode::system;
+  }
+}
+
+Error sqlite_error(sqlite3* db, int rc, const std::string& path) {
+  Error error;
+  int primary = rc & 0xff;
+  int system_errno = db ? sqlite3_system_errno(db) : 0;
+  bool about_system = primary == SQLITE_FULL || primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN;
+  error.code = code_of(primary, system_errno);
+  error.sys_errno = primary == SQLITE_FULL ? ENOSPC : about_system ? system_errno : 0;
+  error.text = "database '" + path + "': " + (db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
+  if (about_system && primary != SQLITE_FULL) error.text += " (" + std::to_string(rc) + ", errno " + std::to_string(system_errno) + ")";
+  if (primary == SQLITE_CORRUPT) error.text += "; 'gw-dedup check --repair' saves what is readable";
+  if (primary == SQLITE_NOTADB) error.text += "; it is not a file of ours";
+  return error;
+}
+
+}  // namespace
+
+SqliteStatement::SqliteStatement(SqliteStatement&& other) noexcept
+    : statement_(std::exchange(other.statement_, nullptr)), path_(other.path_) {}
+
+SqliteStatement& SqliteStatement::operator=(SqliteStatement&& other) noexcept {
+  std::swap(statement_, other.statement_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+SqliteStatement::~SqliteStatement() { sqlite3_finalize(stmt_of(statement_)); }
+
+SqliteStatement& SqliteStatement::bind(int index, int64_t value) {
+  GW_ASSERT(sqlite3_bind_int64(stmt_of(statement_), index + 1, value) == SQLITE_OK);
+  return *this;
+}
+
+SqliteStatement& SqliteStatement::bind_text(int index, std::string_view text) {
+  // A null pointer would bind NULL.
+  const char* data = text.empty() ? "" : text.data();
+  GW_ASSERT(sqlite3_bind_text64(stmt_of(statement_), index + 1, data, text.size(), SQLITE_STATIC, SQLITE_UTF8) == SQLITE_OK);
+  return *this;
+}
+
+SqliteStatement& SqliteStatement::bind_blob(int index, std::string_view bytes) {
+  const char* data = bytes.empty() ? "" : bytes.data();
+  GW_ASSERT(sqlite3_bind_blob64(stmt_of(statement_), index + 1, data, bytes.size(), SQLITE_STATIC) == SQLITE_OK);
+  return *this;
+}
+
+Result<bool> SqliteStatement::step() {
+  int rc = sqlite3_step(stmt_of(statement_));
+  if (rc == SQLITE_ROW) return true;
+  if (rc == SQLITE_DONE) {
+    sqlite3_reset(stmt_of(statement_));
+    return false;
+  }
+  sqlite3* db = sqlite3_db_handle(stmt_of(statement_));
+  Error error = sqlite_error(db, sqlite3_extended_errcode(db), *path_);
+  sqlite3_reset(stmt_of(statement_));
+  return error;
+}
+
+Result<void> SqliteStatement::run() {
+  for (;;) {
+    GW_TRY_ASSIGN(bool row, step());
+    if (!row) return {};
+  }
+}
+
+void SqliteStatement::reset() { sqlite3_reset(stmt_of(statement_)); }
+
+int64_t SqliteStatement::integer(int column) const { return sqlite3_column_int64(stmt_of(statement_), column); }
+
+std::string SqliteStatement::bytes(int column) const {
+  const void* data = sqlite3_column_blob(stmt_of(statement_), column);
+  int size = sqlite3_column_bytes(stmt_of(statement_), column);
+  if (!data || size <= 0) return {};
+  return std::string(static_cast<const char*>(data), static_cast<size_t>(size));
+}
+
+Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::string& path, bool create) {
+  sqlite3* raw = nullptr;
+  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE;
+  if (create) flags |= SQLITE_OPEN_CREATE;
+  int rc = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
+  if (rc != SQLITE_OK) {
+    Error error = sqlite_error(raw, rc, path);
+    sqlite3_close_v2(raw);
+    return error;
+  }
+  std::unique_ptr<SqliteDatabase> self(new SqliteDatabase(raw, path));
+  sqlite3_busy_timeout(raw, 10'000);
+  // The hook also switches automatic checkpoints off: there is only one such hook.
+  sqlite3_wal_hook(
+      raw, [](void* p, sqlite3* db, const char* name, int frames) { return on_commit(p, db, name, frames); }, self.get());
+  sqlite3_db_config(raw, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  return self;
+}
+
+SqliteDatabase::~SqliteDatabase() { sqlite3_close_v2(db_of(db_)); }
+
+int SqliteDatabase::on_commit(void* self, void*, const char*, int frames) {
+  static_cast<SqliteDatabase*>(self)->log_frames_ = frames;
+  return SQLITE_OK;
+}
+
+Result<void> SqliteDatabase::exec(const char* sql) {
+  int rc = sqlite3_exec(db_of(db_), sql, nullptr, nullptr, nullptr);
+  if (rc != SQLITE_OK) return sqlite_error(db_of(db_), sqlite3_extended_errcode(db_of(db_)), path_);
+  return {};
+}
+
+Result<SqliteStatement> SqliteDatabase::prepare(std::string_view sql) {
+  sqlite3_stmt* statement = nullptr;
+  int rc = sqlite3_prepare_v3(db_of(db_), sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
+  if (rc != SQLITE_OK) return sqlite_error(db_of(db_), sqlite3_extended_errcode(db_of(db_)), path_);
+  return SqliteStatement(statement, &path_);
+}
+
+Result<int64_t> SqliteDatabase::query_integer(std::string_view sql) {
+  GW_TRY_ASSIGN(SqliteStatement statement, prepare(sql));
+  GW_TRY_ASSIGN(bool row, statement.step());
+  return row ? statement.integer(0) : 0;
+}
+
+int64_t SqliteDatabase::changes() const { return sqlite3_changes64(db_of(db_)); }
+
+void SqliteDatabase::rollback() {
+  if (!sqlite3_get_autocommit(db_of(db_))) sqlite3_exec(db_of(db_), "ROLLBACK", nullptr, nullptr, nullptr);
+}
+
+Result<void> SqliteDatabase::checkpoint_truncate() {
+  // Readers are not waited for: what they hinder is done by a later call.
+  sqlite3_busy_timeout(db_of(db_), 0);
+  int rc = sqlite3_wal_checkpoint_v2(db_of(db_), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  sqlite3_busy_timeout(db_of(db_), 10'000);
+  if (rc == SQLITE_OK) log_frames_ = 0;
+  if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY) return {};
+  return sqlite_error(db_of(db_), rc, path_);
+}
+
+}  // namespace gw

@@ -1,0 +1,367 @@
+#include "dedup_store.hpp"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+namespace {
+
+using gw::DedupRow;
+using gw::DedupStore;
+
+struct TempRoot {
+  std::string path;
+  TempRoot() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "gw-dedup-XXXXXX").string();
+    REQUIRE(::mkdtemp(pattern.data()));
+    path = pattern;
+  }
+  ~TempRoot() { std::filesystem::remove_all(path); }
+};
+
+std::unique_ptr<DedupStore> open_store(const std::string& root, const std::string& name = "Store1", bool create = true) {
+  auto store = DedupStore::open(root, name, create);
+  REQUIRE_MESSAGE(store, (store ? "" : store.error().text));
+  return *std::move(store);
+}
+
+DedupRow row(const std::string& id, unsigned char body = 1, uint64_t seq = 7) {
+  DedupRow r;
+  r.scope = "Store1";
+  r.id = id;
+  r.xid = {42, seq};
+  r.queue = "Store1";
+  r.seq = seq;
+  r.body_sha256.fill(body);
+  r.seen_at_ms = 1'000'000;
+  return r;
+}
+
+std::vector<DedupStore::Decision> decide(DedupStore& store, const std::vector<DedupRow>& rows, std::vector<uint32_t> groups = {}) {
+  if (groups.empty())
+    for (uint32_t i = 0; i < rows.size(); ++i) groups.push_back(i);
+  auto decisions = store.decide(rows, groups);
+  REQUIRE_MESSAGE(decisions, (decisions ? "" : decisions.error().text));
+  return *std::move(decisions);
+}
+
+}  // namespace
+
+TEST_CASE("dedup store: the first of an id wins and is remembered") {
+  TempRoot root;
+  {
+    auto store = open_store(root.path);
+    auto first = decide(*store, {row("a"), row("b", 2, 8)});
+    CHECK(first[0].inserted);
+    CHECK(first[1].inserted);
+  }
+  auto store = open_store(root.path, "Store1", false);
+  auto again = decide(*store, {row("a", 1, 99), row("c")});
+  CHECK_FALSE(again[0].inserted);
+  CHECK(again[0].existing.seq == 7);
+  CHECK(again[0].existing.xid == gw::Xid{42, 7});
+  CHECK(again[0].existing.body_sha256 == row("a").body_sha256);
+  CHECK(again[1].inserted);
+  auto found = store->find("Store1", "b");
+  REQUIRE(found);
+  REQUIRE(*found);
+  CHECK((*found)->seq == 8);
+  CHECK_FALSE(*store->find("Store1", "zzz"));
+  CHECK_FALSE(*store->find("Store2", "a"));
+}
+
+TEST_CASE("dedup store: within one batch the earlier row wins") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  auto d = decide(*store, {row("a", 1, 1), row("a", 1, 2), row("a", 5, 3)});
+  CHECK(d[0].inserted);
+  CHECK_FALSE(d[1].inserted);
+  CHECK(d[1].existing.seq == 1);
+  CHECK_FALSE(d[1].existing.other_body(row("a", 1)));
+  CHECK(d[2].existing.other_body(row("a", 5)));
+}
+
+TEST_CASE("dedup store: a group is inserted all or none") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  decide(*store, {row("old", 1)});
+  SUBCASE("a conflict keeps the rest of its group out, and no other group") {
+    auto d = decide(*store, {row("n1"), row("old", 2), row("n2"), row("other")}, {0, 0, 0, 1});
+    CHECK_FALSE(d[0].inserted);
+    CHECK(d[0].existing.id.empty());
+    CHECK(d[1].existing.id == "old");
+    CHECK_FALSE(d[2].inserted);
+    CHECK(d[3].inserted);
+    CHECK_FALSE(*store->find("Store1", "n1"));
+  }
+  SUBCASE("a duplicate with the same body hinders nobody") {
+    auto d = decide(*store, {row("n1"), row("old", 1), row("n2")}, {3, 3, 3});
+    CHECK(d[0].inserted);
+    CHECK_FALSE(d[1].inserted);
+    CHECK(d[2].inserted);
+  }
+  SUBCASE("groups need not be contiguous") {
+    auto d = decide(*store, {row("n1"), row("x1"), row("old", 2), row("x2")}, {0, 1, 0, 1});
+    CHECK_FALSE(d[0].inserted);
+    CHECK(d[1].inserted);
+    CHECK(d[3].inserted);
+  }
+}
+
+TEST_CASE("dedup store: a marked id goes with any body") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  std::vector<std::string> ids{"m1", "m2", "m1"};
+  auto fresh = store->mark("Store1", ids);
+  REQUIRE(fresh);
+  CHECK(*fresh == std::vector<bool>{true, true, false});
+  auto d = decide(*store, {row("m1", 9)});
+  CHECK_FALSE(d[0].inserted);
+  CHECK_FALSE(d[0].existing.other_body(row("m1", 9)));
+}
+
+TEST_CASE("dedup store: purge deletes what is before the cut, keeps what is in use, raises the horizon") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  std::vector<DedupRow> rows;
+  for (int i = 0; i < 5000; ++i) {
+    rows.push_back(row("id-" + std::to_string(i), 1, static_cast<uint64_t>(i)));
+    rows.back().seen_at_ms = 1000 + i;
+  }
+  decide(*store, rows);
+  auto in_use = [](const gw::Xid& xid) { return xid.low == 10; };
+  CHECK(*store->purge(4500 + 1000, in_use, true) == 4499);
+  CHECK(*store->horizon_ms() == 0);
+  CHECK(store->status()->rows == 5000);
+  CHECK(*store->purge(4500 + 1000, in_use, false) == 4499);
+  CHECK(*store->horizon_ms() == 5500);
+  CHECK(store->status()->rows == 501);
+  CHECK(*store->find("Store1", "id-10"));
+  CHECK_FALSE(*store->find("Store1", "id-4499"));
+  CHECK(*store->find("Store1", "id-4500"));
+  // The horizon never goes back.
+  CHECK(*store->purge(10, in_use, false) == 0);
+  CHECK(*store->horizon_ms() == 5500);
+}
+
+TEST_CASE("dedup store: list visits every row once, oldest first, and can be stopped") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  std::vector<DedupRow> rows;
+  for (int i = 0; i < 2500; ++i) {
+    rows.push_back(row("id-" + std::to_string(i)));
+    rows.back().seen_at_ms = 1000 + i / 10;
+  }
+  decide(*store, rows);
+  size_t count = 0;
+  int64_t last = 0;
+  REQUIRE(store->list([&](const DedupRow& r) {
+    CHECK(r.seen_at_ms >= last);
+    last = r.seen_at_ms;
+    ++count;
+    return true;
+  }));
+  CHECK(count == 2500);
+  count = 0;
+  REQUIRE(store->list([&](const DedupRow&) { return ++count < 1200; }));
+  CHECK(count == 1200);
+}
+
+TEST_CASE("dedup store: absent, foreign, newer and wrongly named stores are refused") {
+  TempRoot root;
+  auto absent = DedupStore::open(root.path, "Nobody", false);
+  REQUIRE_FALSE(absent);
+  CHECK(absent.error().code == gw::ExitCode::no_input);
+  CHECK_FALSE(std::filesystem::exists(root.path + "/dedup"));
+  for (const char* name : {"", ".x", "-x", "a/b", "+", "a b"}) {
+    auto bad = DedupStore::open(root.path, name, true);
+    REQUIRE_FALSE(bad);
+    CHECK(bad.error().code == gw::ExitCode::usage);
+  }
+  open_store(root.path, "+local");
+  CHECK(*gw::list_dedup_stores(root.path) == std::vector<std::string>{"+local"});
+  std::ofstream(root.path + "/dedup/Foreign.db") << std::string(5000, 'f');
+  auto foreign = DedupStore::open(root.path, "Foreign", true);
+  REQUIRE_FALSE(foreign);
+  CHECK(foreign.error().code == gw::ExitCode::system);
+  REQUIRE(::symlink("+local.db", (root.path + "/dedup/Link.db").c_str()) == 0);
+  CHECK_FALSE(DedupStore::open(root.path, "Link", true));
+}
+
+TEST_CASE("dedup store: files get the modes of the root") {
+  TempRoot root;
+  open_store(root.path);
+  struct stat st{};
+  REQUIRE(::stat((root.path + "/dedup/Store1.db").c_str(), &st) == 0);
+  CHECK((st.st_mode & 07777) == 0600);
+  TempRoot shared;
+  REQUIRE(::chmod(shared.path.c_str(), 02770) == 0);
+  auto store = open_store(shared.path);
+  decide(*store, {row("a")});
+  for (const char* name : {"Store1.db", "Store1.db-wal", "Store1.db-shm", "Store1.lock"}) {
+    REQUIRE(::stat((shared.path + "/dedup/" + name).c_str(), &st) == 0);
+    CHECK_MESSAGE((st.st_mode & 07777) == 0660, name);
+  }
+}
+
+TEST_CASE("dedup store: one winner per id among threads and processes, and the database stays whole") {
+  TempRoot root;
+  constexpr int processes = 3, ids = 400;
+  std::vector<pid_t> children;
+  for (int p = 0; p < processes; ++p) {
+    pid_t pid = ::fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0) {
+      auto store = DedupStore::open(root.path, "Store1", true);
+      int wins = 0;
+      if (!store) ::_exit(255);
+      for (int i = 0; i < ids; i += 4) {
+        std::vector<DedupRow> rows;
+        std::vector<uint32_t> groups;
+        for (uint32_t k = 0; k < 4; ++k) {
+          rows.push_back(row("id-" + std::to_string(i + static_cast<int>(k)), 1, static_cast<uint64_t>(p)));
+          groups.push_back(k);
+        }
+        auto d = (*store)->decide(rows, groups);
+        if (!d) ::_exit(254);
+        for (const auto& one : *d) wins += one.inserted;
+      }
+      std::ofstream(root.path + "/wins-" + std::to_string(p)) << wins;
+      ::_exit(0);
+    }
+    children.push_back(pid);
+  }
+  for (pid_t pid : children) {
+    int status = 0;
+    REQUIRE(::waitpid(pid, &status, 0) == pid);
+    CHECK(status == 0);
+  }
+  int total = 0;
+  for (int p = 0; p < processes; ++p) {
+    int wins = 0;
+    std::ifstream(root.path + "/wins-" + std::to_string(p)) >> wins;
+    total += wins;
+  }
+  CHECK(total == ids);
+  auto store = open_store(root.path);
+  CHECK(store->status()->rows == ids);
+  CHECK(store->check(false)->empty());
+
+  std::atomic<int> wins{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        std::vector<DedupRow> rows{row("t-" + std::to_string(i))};
+        std::vector<uint32_t> groups{0};
+        auto d = store->decide(rows, groups);
+        if (d && (*d)[0].inserted) ++wins;
+      }
+    });
+  for (auto& t : threads) t.join();
+  CHECK(wins == 50);
+}
+
+TEST_CASE("dedup store: the log is emptied while it grows") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  uintmax_t largest = 0;
+  for (int batch = 0; batch < 60; ++batch) {
+    std::vector<DedupRow> rows;
+    for (int i = 0; i < 500; ++i) rows.push_back(row(std::to_string((batch * 500 + i) * 2654435761u) + "-" + std::to_string(batch)));
+    decide(*store, rows);
+    largest = std::max(largest, std::filesystem::file_size(root.path + "/dedup/Store1.db-wal"));
+  }
+  CHECK(largest < 20u << 20);
+  CHECK(store->status()->rows == 30000);
+}
+
+TEST_CASE("dedup store: a full disk inserts nothing and is no damage") {
+  TempRoot root;
+  pid_t pid = ::fork();
+  REQUIRE(pid >= 0);
+  if (pid == 0) {
+    auto store = DedupStore::open(root.path, "Store1", true);
+    std::vector<DedupRow> rows{row("a")};
+    std::vector<uint32_t> groups{0};
+    if (!store || !(*store)->decide(rows, groups)) ::_exit(2);
+    // A limit on the size of files stands in for a full disk.
+    ::signal(SIGXFSZ, SIG_IGN);
+    struct rlimit small{40960, 40960};
+    ::setrlimit(RLIMIT_FSIZE, &small);
+    bool refused = false;
+    for (int i = 0; i < 100 && !refused; ++i) {
+      rows[0].id = "b-" + std::to_string(i);
+      auto d = (*store)->decide(rows, groups);
+      refused = !d;
+      if (refused) std::ofstream(root.path + "/refused") << rows[0].id;
+    }
+    ::_exit(refused ? 0 : 3);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  CHECK(status == 0);
+  std::string refused_id;
+  std::ifstream(root.path + "/refused") >> refused_id;
+  auto store = open_store(root.path);
+  CHECK(*store->find("Store1", "a"));
+  CHECK_FALSE(*store->find("Store1", refused_id));
+  CHECK(store->check(false)->empty());
+}
+
+TEST_CASE("dedup store: check finds damage, repair keeps the damaged file aside and what is readable") {
+  TempRoot root;
+  std::string path = root.path + "/dedup/Store1.db";
+  {
+    auto store = open_store(root.path);
+    std::vector<DedupRow> rows;
+    for (int i = 0; i < 3000; ++i) rows.push_back(row("id-" + std::to_string(i)));
+    decide(*store, rows);
+    REQUIRE(store->purge(5, [](const gw::Xid&) { return false; }, false));
+    CHECK(store->check(true)->empty());
+  }
+  // Without its log the file must hold everything first: open, write until the log is emptied.
+  {
+    auto store = open_store(root.path);
+    for (int batch = 0; std::filesystem::file_size(path) < 400'000; ++batch) {
+      REQUIRE(batch < 200);
+      std::vector<DedupRow> rows;
+      for (int i = 0; i < 500; ++i) rows.push_back(row("more-" + std::to_string(batch * 500 + i)));
+      decide(*store, rows);
+    }
+  }
+  std::filesystem::remove(path + "-wal");
+  std::filesystem::remove(path + "-shm");
+  {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(20 * 4096);
+    file << std::string(4096, '\xee');
+  }
+  auto store = open_store(root.path);
+  CHECK_FALSE(store->check(false)->empty());
+  {
+    auto second = open_store(root.path);
+    auto busy = second->check(true);
+    REQUIRE_FALSE(busy);
+    CHECK(busy.error().code == gw::ExitCode::not_now);
+  }
+  auto repaired = store->check(true);
+  REQUIRE_MESSAGE(repaired, (repaired ? "" : repaired.error().text));
+  CHECK_FALSE(repaired->empty());
+  CHECK(store->check(false)->empty());
+  CHECK(store->status()->rows > 1000);
+  bool aside = false;
+  for (const auto& entry : std::filesystem::directory_iterator(root.path + "/dedup"))
+    aside |= entry.path().filename().string().find("Store1.db.damaged-") == 0;
+  CHECK(aside);
+  CHECK(decide(*store, {row("after")})[0].inserted);
+}
