@@ -1,0 +1,41 @@
+#include "failure.hpp"
+
+#include "units.hpp"
+
+namespace gw {
+namespace {
+
+constexpr std::string_view fl_retries = "NServiceBus.FLRetries";
+constexpr std::string_view exception_source = "NServiceBus.ExceptionInfo.Source";
+constexpr std::string_view exception_prefix = "NServiceBus.ExceptionInfo.";
+
+/// Cuts at `limit` bytes, but not inside of a UTF-8 sequence.
+std::string cut(const std::string& text, size_t limit) {
+  if (text.size() <= limit) return text;
+  size_t end = limit;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
+void set_unless_empty(Headers& headers, std::string_view name, const std::string& value) {
+  if (!value.empty()) headers.set(name, value);
+}
+
+}  // namespace
+
+void add_failure_headers(Headers& headers, const Failure& failure) {
+  headers.remove(header::retries);
+  headers.remove(fl_retries);
+  // What an earlier failure left must not be mixed with this one.
+  std::erase_if(headers.entries(), [](const Headers::Entry& entry) { return entry.name.starts_with(exception_prefix); });
+  headers.set(header::failed_q, failure.failed_queue);
+  headers.set(header::time_of_failure, format_nsb_time(failure.at_us));
+  headers.set(header::exception_type, failure.exception_type);
+  headers.set(header::exception_message, cut(failure.message, failure_message_bytes_max));
+  set_unless_empty(headers, exception_source, failure.source);
+  set_unless_empty(headers, header::exception_stack, cut(failure.stack_trace, failure_message_bytes_max));
+  set_unless_empty(headers, header::processing_endpoint, failure.processing_endpoint);
+  set_unless_empty(headers, header::processing_machine, failure.processing_machine);
+}
+
+}  // namespace gw

@@ -1,0 +1,29 @@
+// The headers that tell why a message lies in an error queue, in the names that NServiceBus tools read.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "message.hpp"
+
+namespace gw {
+
+inline constexpr size_t failure_message_bytes_max = 16384;  ///< longer texts are cut, as in the original
+
+/// Why and where a message failed for good.
+struct Failure {
+  std::string failed_queue;         ///< `queue@machine` it goes back to when somebody returns it
+  std::string exception_type;       ///< "Gatepost.TransferFailed"
+  std::string message;              ///< one sentence: status and reason, exit status and last line
+  std::string stack_trace;          ///< more of the same, several lines; may be empty
+  std::string source;               ///< which program; may be empty
+  std::string processing_endpoint;  ///< may be empty
+  std::string processing_machine;
+  int64_t at_us = 0;                ///< microseconds since 1970
+};
+
+/// Makes `headers` those of a message in the error queue: adds what `failure` says, drops the counters of retries
+/// (NServiceBus.Retries, NServiceBus.FLRetries) and keeps NServiceBus.Retries.Timestamp. Older failure headers are replaced.
+void add_failure_headers(Headers& headers, const Failure& failure);
+
+}  // namespace gw

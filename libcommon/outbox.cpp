@@ -1,0 +1,125 @@
+#include "outbox.hpp"
+
+#include <algorithm>
+
+#include "units.hpp"
+#include "wire_codec.hpp"
+
+namespace gw {
+namespace {
+
+constexpr std::string_view outbox_prefix = "site.";
+constexpr std::string_view message_header_prefix = "NServiceBus.Header.";
+// What a first attempt has beside submit_head, at most: Host, Content-Length, Date; and a retry: two headers more.
+constexpr size_t lines_beside = 3, lines_of_retry = 2;
+constexpr size_t bytes_beside = 160, bytes_of_retry = 160;  // without the host's name, which is in the URL
+
+/// Appends header lines of one request.
+class HeadWriter {
+ public:
+  explicit HeadWriter(bool lower_case) : lower_case_(lower_case) { text_.reserve(2048); }
+  /// A name that needs no encoding.
+  void plain(std::string_view name, std::string_view value) {
+    add_name(name);
+    add_value(value);
+  }
+  /// A header of the message.
+  void of_message(std::string_view name, std::string_view value) {
+    add_name(message_header_prefix, wire_encode(name));
+    add_value(value);
+  }
+  std::string take() && { return std::move(text_); }
+
+ private:
+  void add_name(std::string_view prefix, std::string_view rest = {}) {
+    const size_t start = text_.size();
+    text_.append(prefix).append(rest);
+    if (!lower_case_) return;
+    auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+    std::transform(text_.begin() + static_cast<std::ptrdiff_t>(start), text_.end(), text_.begin() + static_cast<std::ptrdiff_t>(start),
+                   lower);
+  }
+  void add_value(std::string_view value) {
+    text_ += ": ";
+    text_ += wire_encode(value);
+    text_ += '\0';
+  }
+  std::string text_;
+  bool lower_case_;
+};
+
+bool replaced(std::string_view name, const RequestContext& context) {
+  if (context.failures > 0 && (name == header::retries || name == header::retries_timestamp)) return true;
+  return !context.originating_site.empty() && name == header::originating_site;
+}
+
+void add_outer_headers(HeadWriter& head, const Message& message, const RequestContext& context) {
+  const std::string_view id = message.headers.get(header::message_id);
+  const std::string* correlation = message.headers.find(header::correlation_id);
+  head.plain("NServiceBus.Id", id);
+  head.plain("NServiceBus.CorrelationId", correlation && !correlation->empty() ? std::string_view(*correlation) : id);
+  if (const std::string* reply_to = message.headers.find(header::reply_to_address)) head.plain(header::reply_to_address, *reply_to);
+  if (const std::string* route_to = message.headers.find("ReplyToAddress")) head.plain("NServiceBus.Header.RouteTo", *route_to);
+  const std::string* ttbr = message.headers.find(header::time_to_be_received);
+  if (ttbr)
+    head.plain(header::time_to_be_received, *ttbr);
+  else if (context.original_version_1)
+    head.plain(header::time_to_be_received, "10675199.02:48:05.4775807");  // TimeSpan.MaxValue
+  if (context.original_version_1) head.plain("NServiceBus.Recoverable", "True");
+}
+
+void add_message_headers(HeadWriter& head, const Message& message, const RequestContext& context) {
+  for (const Headers::Entry& entry : message.headers.entries())
+    if (!replaced(entry.name, context)) head.of_message(entry.name, entry.value);
+  if (context.failures > 0) {
+    head.of_message(header::retries, std::to_string(context.failures));
+    head.of_message(header::retries_timestamp, format_nsb_time(context.last_failure_us));
+  }
+  if (!context.originating_site.empty()) head.of_message(header::originating_site, context.originating_site);
+}
+
+}  // namespace
+
+std::string outbox_of_site(std::string_view key) { return std::string(outbox_prefix).append(key); }
+
+std::optional<std::string> site_of_outbox(std::string_view queue) {
+  if (!queue.starts_with(outbox_prefix) || queue.size() == outbox_prefix.size()) return std::nullopt;
+  return std::string(queue.substr(outbox_prefix.size()));
+}
+
+std::string submit_head(const Message& message, const RequestContext& context) {
+  HeadWriter head(context.lower_case_names);
+  add_outer_headers(head, message, context);
+  add_message_headers(head, message, context);
+  head.plain("NServiceBus.Gateway", "True");
+  head.plain("NServiceBus.CallType", "SingleCallSubmit");
+  head.plain("Content-MD5", context.content_md5);
+  std::string text = std::move(head).take();
+  // The one value that is not encoded.
+  text += context.lower_case_names ? "content-type" : "Content-Type";
+  text += ": application/x-www-form-urlencoded";
+  text += '\0';
+  return text;
+}
+
+size_t head_lines(std::string_view head) { return static_cast<size_t>(std::count(head.begin(), head.end(), '\0')); }
+
+Result<void> check_http_limits(const Message& message, std::string_view url, const RequestContext& context) {
+  RequestContext first = context;
+  if (first.content_md5.empty()) first.content_md5 = "1B2M2Y8AsgTpgAmY7PhCfg==";
+  const std::string head = submit_head(message, first);
+  const size_t lines = head_lines(head) + lines_beside + (first.failures == 0 ? lines_of_retry : 0);
+  if (lines > http_headers_max)
+    return Error{ExitCode::bad_data, 0,
+                 "the message has " + std::to_string(message.headers.entries().size()) + " headers, which makes " + std::to_string(lines) +
+                     " in a request, and http carries " + std::to_string(http_headers_max) + "; the channel type httpvnext carries more"};
+  // Each line has CR LF on the wire and NUL here; the URL stands for the request line and Host.
+  const size_t bytes = head.size() + head_lines(head) + url.size() + bytes_beside + (first.failures == 0 ? bytes_of_retry : 0);
+  if (bytes > http_head_bytes_max)
+    return Error{ExitCode::bad_data, 0,
+                 "the message's headers take " + std::to_string(bytes) + " bytes in a request, and http carries " +
+                     std::to_string(http_head_bytes_max) + "; the channel type httpvnext carries more"};
+  return {};
+}
+
+}  // namespace gw

@@ -1,0 +1,40 @@
+// The outboxes of sites, and what of a message goes over the wire of the http channel (gw-http(7)).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "message.hpp"
+#include "result.hpp"
+
+namespace gw {
+
+inline constexpr size_t http_headers_max = 63;           ///< header lines of one request that every receiver takes
+inline constexpr size_t http_head_bytes_max = 16 * 1024;  ///< request line and headers
+
+/// `site.KEY`
+std::string outbox_of_site(std::string_view key);
+/// The key, if `queue` is the outbox of a site.
+std::optional<std::string> site_of_outbox(std::string_view queue);
+
+/// What stands beside the message in the head of a request.
+struct RequestContext {
+  unsigned failures = 0;              ///< failed attempts so far: NServiceBus.Retries from the second on
+  int64_t last_failure_us = 0;        ///< NServiceBus.Retries.Timestamp
+  std::string originating_site;       ///< `http,URL` where replies can be sent; empty: what the message says
+  bool original_version_1 = false;    ///< receivers of versions 3, 4 and gateway 1 want two headers more
+  bool lower_case_names = false;
+  std::string content_md5;            ///< base64
+};
+
+/// The header lines of a submit, each `Name: value` ended by NUL, names and values URL-encoded. Without Host, Content-Length and Date.
+std::string submit_head(const Message& message, const RequestContext& context);
+/// How many lines `head` has.
+size_t head_lines(std::string_view head);
+
+/// bad_data if a request with this message to `url` would be larger than receivers take, naming httpvnext.
+Result<void> check_http_limits(const Message& message, std::string_view url, const RequestContext& context);
+
+}  // namespace gw

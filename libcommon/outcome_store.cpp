@@ -1,0 +1,322 @@
+#include "outcome_store.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+
+#include "outbox.hpp"
+#include "sqlite.hpp"
+#include "unique_fd.hpp"
+#include "units.hpp"
+
+namespace gw {
+namespace {
+
+constexpr int64_t application_id = 0x67776f63;  // "gwoc"
+constexpr int64_t format_version = 1;
+constexpr int64_t log_frames_max = 2000;  // of 4 KiB: then the log is copied into the database
+constexpr int64_t hour_ms = 3600 * 1000;
+
+// The first column of the key is the hour in which a row was written: rows that are written together lie together, and
+// old ones go in ranges. A reader looks into each hour that is there, at most 14 x 24.
+constexpr const char* schema = R"(
+CREATE TABLE outcomes(hour INTEGER NOT NULL, key INTEGER NOT NULL, site TEXT NOT NULL, id TEXT NOT NULL,
+  state INTEGER NOT NULL, since INTEGER NOT NULL, attempts INTEGER NOT NULL, status INTEGER NOT NULL,
+  reason TEXT NOT NULL, next_try INTEGER NOT NULL, PRIMARY KEY(hour, key, site, id)) WITHOUT ROWID;
+CREATE TABLE sites(site TEXT NOT NULL PRIMARY KEY, up INTEGER NOT NULL, last_delivered INTEGER NOT NULL,
+  next_try INTEGER NOT NULL, last_error TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE probes(site TEXT NOT NULL PRIMARY KEY, asked INTEGER NOT NULL) WITHOUT ROWID;
+)";
+
+/// FNV-1a: spreads ids; two ids with one value only share a place, the id itself is part of the key.
+int64_t key_of(std::string_view id) {
+  uint64_t hash = 14695981039346656037ull;
+  for (unsigned char byte : id) hash = (hash ^ byte) * 1099511628211ull;
+  return static_cast<int64_t>(hash);
+}
+
+Outcome read_row(SqliteStatement& row, std::string_view id) {
+  Outcome outcome;
+  outcome.id = id;
+  outcome.site = row.bytes(0);
+  outcome.state = static_cast<OutcomeState>(row.integer(1));
+  outcome.since_ms = row.integer(2);
+  outcome.attempts = static_cast<unsigned>(row.integer(3));
+  outcome.status = static_cast<int>(row.integer(4));
+  outcome.reason = row.bytes(5);
+  outcome.next_try_ms = row.integer(6);
+  return outcome;
+}
+
+}  // namespace
+
+std::string_view to_string(OutcomeState state) {
+  switch (state) {
+    case OutcomeState::stored: return "stored";
+    case OutcomeState::delivered: return "delivered";
+    case OutcomeState::failed: return "failed";
+    case OutcomeState::expired: return "expired";
+    case OutcomeState::purged: return "purged";
+  }
+  return "stored";
+}
+
+class OutcomeStore::Impl {
+ public:
+  Result<void> open(const std::string& root_path, bool create);
+  Result<void> record(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites);
+  Result<std::vector<Outcome>> find(std::string_view id);
+  Result<std::vector<SiteRecord>> sites();
+  Result<void> ask_for_probe(std::span<const std::string> sites, int64_t at_ms);
+  Result<std::vector<std::pair<std::string, int64_t>>> probes_asked();
+  Result<void> forget_before(int64_t cut_ms);
+
+ private:
+  /// flock for the life of this object; other processes wait.
+  class Lock {
+   public:
+    explicit Lock(int fd) : fd_(fd) {
+      while (::flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
+      }
+    }
+    ~Lock() { ::flock(fd_, LOCK_UN); }
+    Lock(const Lock&) = delete;
+
+   private:
+    int fd_;
+  };
+
+  Result<void> create_files(const std::string& root_path, bool create);
+  Result<void> set_up();
+  Result<void> write_schema();
+  Result<void> insert(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites);
+  template <class Work>
+  Result<void> in_transaction(Work work);
+
+  std::mutex mutex_;
+  UniqueFd lock_fd_;
+  std::unique_ptr<SqliteDatabase> db_;
+  std::optional<SqliteStatement> insert_outcome_, insert_site_, next_hour_, select_;
+  int64_t forgotten_hour_ = 0;
+};
+
+Result<void> OutcomeStore::Impl::create_files(const std::string& root_path, bool create) {
+  struct stat root {};
+  if (::stat(root_path.c_str(), &root) != 0) return errno_error("stat", root_path, errno);
+  // As all files of a root: for the group too where the root has group access.
+  const mode_t mode = (root.st_mode & 0020) != 0 ? 0660 : 0600;
+  const std::string lock_path = root_path + "/outcomes.lock", db_path = root_path + "/outcomes.db";
+  for (const std::string& path : {lock_path, db_path}) {
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), mode));
+    if (!fd) return errno_error("open", path, errno);
+    struct stat file {};
+    if (::fstat(fd.get(), &file) != 0) return errno_error("stat", path, errno);
+    if (file.st_size == 0 && file.st_uid == ::geteuid() && (file.st_mode & 0777) != mode && ::fchmod(fd.get(), mode) != 0)
+      return errno_error("chmod", path, errno);
+    if (path == lock_path) lock_fd_ = std::move(fd);
+  }
+  return {};
+}
+
+Result<void> OutcomeStore::Impl::write_schema() {
+  // Another process may have done it meanwhile: only an empty database gets the schema.
+  GW_TRY_ASSIGN(int64_t tables, db_->query_integer("SELECT count(*) FROM sqlite_schema"));
+  if (tables != 0) return {};
+  GW_TRY(db_->exec(schema));
+  GW_TRY(db_->exec(("PRAGMA application_id=" + std::to_string(application_id)).c_str()));
+  return db_->exec(("PRAGMA user_version=" + std::to_string(format_version)).c_str());
+}
+
+Result<void> OutcomeStore::Impl::set_up() {
+  GW_TRY(db_->exec("PRAGMA synchronous=FULL"));
+  GW_TRY_ASSIGN(int64_t version, db_->query_integer("PRAGMA user_version"));
+  if (version == 0) {
+    Lock lock(lock_fd_.get());
+    GW_TRY(db_->exec("PRAGMA journal_mode=WAL"));
+    GW_TRY(db_->exec("BEGIN IMMEDIATE"));
+    auto written = write_schema();
+    if (written) written = db_->exec("COMMIT");
+    if (!written) {
+      db_->rollback();
+      return std::move(written).error();
+    }
+  }
+  GW_TRY_ASSIGN(version, db_->query_integer("PRAGMA user_version"));
+  GW_TRY_ASSIGN(int64_t application, db_->query_integer("PRAGMA application_id"));
+  if (application != application_id || version != format_version)
+    return Error{ExitCode::system, 0, "'" + db_->path() + "' is not an outcome store of version " + std::to_string(format_version)};
+  GW_TRY_ASSIGN(insert_outcome_, db_->prepare("INSERT OR REPLACE INTO outcomes VALUES(?,?,?,?,?,?,?,?,?,?)"));
+  GW_TRY_ASSIGN(insert_site_, db_->prepare("INSERT INTO sites VALUES(?1,?2,?3,?4,?5) ON CONFLICT(site) DO UPDATE SET up=?2, "
+                                           "last_delivered=max(last_delivered,?3), next_try=?4, "
+                                           "last_error=CASE WHEN ?5='' THEN last_error ELSE ?5 END"));
+  GW_TRY_ASSIGN(next_hour_, db_->prepare("SELECT hour FROM outcomes WHERE hour<? ORDER BY hour DESC LIMIT 1"));
+  GW_TRY_ASSIGN(select_, db_->prepare("SELECT site,state,since,attempts,status,reason,next_try FROM outcomes "
+                                      "WHERE hour=? AND key=? AND id=? ORDER BY since DESC"));
+  return {};
+}
+
+Result<void> OutcomeStore::Impl::open(const std::string& root_path, bool create) {
+  GW_TRY(create_files(root_path, create));
+  GW_TRY_ASSIGN(db_, SqliteDatabase::open(root_path + "/outcomes.db", create));
+  return set_up();
+}
+
+template <class Work>
+Result<void> OutcomeStore::Impl::in_transaction(Work work) {
+  Lock lock(lock_fd_.get());
+  GW_TRY(db_->exec("BEGIN IMMEDIATE"));
+  Result<void> done = work();
+  if (done) done = db_->exec("COMMIT");
+  if (!done) {
+    db_->rollback();
+    return done;
+  }
+  // A log that cannot be copied now (full disk, a reader) is copied later: nothing is lost.
+  if (db_->log_frames() > log_frames_max) {
+    if (auto copied = db_->checkpoint_truncate(); !copied && copied.error().code == ExitCode::io_error) return copied;
+  }
+  return {};
+}
+
+Result<void> OutcomeStore::Impl::insert(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
+  const int64_t hour = now_ms() / hour_ms;
+  for (const Outcome& o : outcomes) {
+    insert_outcome_->bind(0, hour).bind(1, key_of(o.id)).bind_text(2, o.site).bind_text(3, o.id);
+    insert_outcome_->bind(4, static_cast<int64_t>(o.state)).bind(5, o.since_ms).bind(6, o.attempts).bind(7, o.status);
+    insert_outcome_->bind_text(8, std::string_view(o.reason).substr(0, outcome_reason_bytes_max)).bind(9, o.next_try_ms);
+    GW_TRY(insert_outcome_->run());
+  }
+  for (const SiteRecord& s : sites) {
+    insert_site_->bind_text(0, s.site).bind(1, s.up ? 1 : 0).bind(2, s.last_delivered_ms).bind(3, s.next_try_ms);
+    insert_site_->bind_text(4, std::string_view(s.last_error).substr(0, outcome_reason_bytes_max));
+    GW_TRY(insert_site_->run());
+  }
+  return {};
+}
+
+Result<void> OutcomeStore::Impl::record(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
+  std::lock_guard guard(mutex_);
+  GW_TRY(in_transaction([&] { return insert(outcomes, sites); }));
+  const int64_t hour = now_ms() / hour_ms;
+  if (hour == forgotten_hour_) return {};
+  forgotten_hour_ = hour;
+  return forget_before(now_ms() - outcome_keep_ms);
+}
+
+Result<void> OutcomeStore::Impl::forget_before(int64_t cut_ms) {
+  GW_TRY_ASSIGN(SqliteStatement oldest, db_->prepare("SELECT min(hour) FROM outcomes"));
+  GW_TRY_ASSIGN(SqliteStatement forget, db_->prepare("DELETE FROM outcomes WHERE hour<?"));
+  // Hour by hour: no transaction grows beyond what one hour brought.
+  for (;;) {
+    GW_TRY_ASSIGN(bool any, oldest.step());
+    const int64_t hour = any ? oldest.integer(0) : 0;
+    oldest.reset();
+    if (hour == 0 || (hour + 1) * hour_ms > cut_ms) return {};
+    forget.bind(0, hour + 1);
+    GW_TRY(in_transaction([&] { return forget.run(); }));
+  }
+}
+
+Result<std::vector<Outcome>> OutcomeStore::Impl::find(std::string_view id) {
+  std::lock_guard guard(mutex_);
+  std::vector<Outcome> found;
+  for (int64_t hour = INT64_MAX;;) {
+    next_hour_->bind(0, hour);
+    GW_TRY_ASSIGN(bool any, next_hour_->step());
+    if (!any) return found;
+    hour = next_hour_->integer(0);
+    next_hour_->reset();
+    select_->bind(0, hour).bind(1, key_of(id)).bind_text(2, id);
+    for (;;) {
+      GW_TRY_ASSIGN(bool row, select_->step());
+      if (!row) break;
+      Outcome outcome = read_row(*select_, id);
+      auto same_site = [&](const Outcome& other) { return other.site == outcome.site; };
+      if (std::none_of(found.begin(), found.end(), same_site)) found.push_back(std::move(outcome));
+    }
+  }
+}
+
+Result<std::vector<SiteRecord>> OutcomeStore::Impl::sites() {
+  std::lock_guard guard(mutex_);
+  std::vector<SiteRecord> all;
+  GW_TRY_ASSIGN(SqliteStatement rows, db_->prepare("SELECT site,up,last_delivered,next_try,last_error FROM sites ORDER BY site"));
+  for (;;) {
+    GW_TRY_ASSIGN(bool row, rows.step());
+    if (!row) return all;
+    all.push_back({rows.bytes(0), rows.integer(1) != 0, rows.integer(2), rows.integer(3), rows.bytes(4)});
+  }
+}
+
+Result<void> OutcomeStore::Impl::ask_for_probe(std::span<const std::string> names, int64_t at_ms) {
+  std::lock_guard guard(mutex_);
+  GW_TRY_ASSIGN(SqliteStatement ask, db_->prepare("INSERT OR REPLACE INTO probes VALUES(?,?)"));
+  return in_transaction([&]() -> Result<void> {
+    for (const std::string& site : names) {
+      ask.bind_text(0, site).bind(1, at_ms);
+      GW_TRY(ask.run());
+    }
+    return {};
+  });
+}
+
+Result<std::vector<std::pair<std::string, int64_t>>> OutcomeStore::Impl::probes_asked() {
+  std::lock_guard guard(mutex_);
+  std::vector<std::pair<std::string, int64_t>> all;
+  GW_TRY_ASSIGN(SqliteStatement rows, db_->prepare("SELECT site,asked FROM probes"));
+  for (;;) {
+    GW_TRY_ASSIGN(bool row, rows.step());
+    if (!row) return all;
+    all.emplace_back(rows.bytes(0), rows.integer(1));
+  }
+}
+
+OutcomeStore::OutcomeStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+OutcomeStore::~OutcomeStore() = default;
+
+Result<std::unique_ptr<OutcomeStore>> OutcomeStore::open(const std::string& root_path, bool create) {
+  auto impl = std::make_unique<Impl>();
+  GW_TRY(impl->open(root_path, create));
+  return std::unique_ptr<OutcomeStore>(new OutcomeStore(std::move(impl)));
+}
+
+Result<void> OutcomeStore::record(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
+  return impl_->record(outcomes, sites);
+}
+Result<std::vector<Outcome>> OutcomeStore::find(std::string_view id) { return impl_->find(id); }
+Result<std::optional<Outcome>> OutcomeStore::find(std::string_view id, std::string_view site) {
+  GW_TRY_ASSIGN(std::vector<Outcome> all, impl_->find(id));
+  for (Outcome& outcome : all)
+    if (outcome.site == site) return std::optional<Outcome>(std::move(outcome));
+  return std::optional<Outcome>();
+}
+Result<std::vector<SiteRecord>> OutcomeStore::sites() { return impl_->sites(); }
+Result<void> OutcomeStore::ask_for_probe(std::span<const std::string> sites, int64_t at_ms) {
+  return impl_->ask_for_probe(sites, at_ms);
+}
+Result<std::vector<std::pair<std::string, int64_t>>> OutcomeStore::probes_asked() { return impl_->probes_asked(); }
+Result<void> OutcomeStore::forget_before(int64_t cut_ms) { return impl_->forget_before(cut_ms); }
+
+Result<void> record_purged(const std::string& root_path, std::string_view queue, std::span<const std::string> ids) {
+  const std::optional<std::string> site = site_of_outbox(queue);
+  if (!site || ids.empty()) return {};
+  GW_TRY_ASSIGN(auto store, OutcomeStore::open(root_path, true));
+  std::vector<Outcome> rows;
+  for (const std::string& id : ids) {
+    Outcome row;
+    if (auto known = store->find(id, *site); known && *known) row = **known;
+    row.id = id;
+    row.site = *site;
+    row.state = OutcomeState::purged;
+    row.since_ms = now_ms();
+    row.next_try_ms = 0;
+    rows.push_back(std::move(row));
+  }
+  return store->record(rows);
+}
+
+}  // namespace gw
