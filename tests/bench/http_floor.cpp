@@ -1,0 +1,120 @@
+// The floor of the gateway: libcurl's multi interface posting to a CivetWeb handler that does nothing.
+//
+//   http_floor serve                    prints "ready URL", ends with SIGTERM
+//   http_floor post URL FLIGHT COUNT    prints requests per second
+#include <civetweb.h>
+#include <curl/curl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace {
+
+int answer(mg_connection* connection, void*) {
+  char buffer[16384];
+  while (mg_read(connection, buffer, sizeof buffer) > 0) {
+  }
+  mg_printf(connection, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nOK");
+  return 200;
+}
+
+int serve() {
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTERM);
+  sigprocmask(SIG_BLOCK, &stop, nullptr);
+  mg_init_library(0);
+  const char* options[] = {"listening_ports", "127.0.0.1:0", "num_threads", "96", "enable_keep_alive", "yes",
+                           "keep_alive_timeout_ms", "5000", "request_timeout_ms", "10000", "tcp_nodelay", "1", nullptr};
+  mg_callbacks callbacks{};
+  mg_context* context = mg_start(&callbacks, nullptr, options);
+  mg_server_port port{};
+  if (!context || mg_get_server_ports(context, 1, &port) != 1) return 1;
+  mg_set_request_handler(context, "/", answer, nullptr);
+  std::printf("ready http://127.0.0.1:%d/\n", port.port);
+  std::fflush(stdout);
+  int signal = 0;
+  sigwait(&stop, &signal);
+  mg_stop(context);
+  return 0;
+}
+
+size_t ignore(char*, size_t size, size_t count, void*) { return size * count; }
+
+struct Slot {
+  CURL* easy = nullptr;
+  curl_slist* headers = nullptr;
+};
+
+/// About as many headers as a gateway request has.
+curl_slist* request_headers(unsigned n) {
+  curl_slist* list = nullptr;
+  for (unsigned i = 0; i < 18; ++i) {
+    std::string line = "NServiceBus.Header" + std::to_string(i) + ": value of the header " + std::to_string(n);
+    list = curl_slist_append(list, line.c_str());
+  }
+  return curl_slist_append(list, "Expect:");
+}
+
+int post(const char* url, unsigned flight, unsigned count) {
+  curl_global_init(CURL_GLOBAL_DEFAULT);
+  CURLM* multi = curl_multi_init();
+  curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(flight));
+  std::string body(1024, 'x');
+  std::vector<Slot> slots(flight);
+  unsigned begun = 0, done = 0;
+  auto begin_one = [&](Slot& slot) {
+    curl_slist_free_all(slot.headers);
+    slot.headers = request_headers(begun++);
+    curl_easy_setopt(slot.easy, CURLOPT_HTTPHEADER, slot.headers);
+    curl_multi_add_handle(multi, slot.easy);
+  };
+  auto start = std::chrono::steady_clock::now();
+  for (auto& slot : slots) {
+    slot.easy = curl_easy_init();
+    curl_easy_setopt(slot.easy, CURLOPT_URL, url);
+    curl_easy_setopt(slot.easy, CURLOPT_POSTFIELDS, body.data());
+    curl_easy_setopt(slot.easy, CURLOPT_POSTFIELDSIZE, static_cast<long>(body.size()));
+    curl_easy_setopt(slot.easy, CURLOPT_WRITEFUNCTION, ignore);
+    curl_easy_setopt(slot.easy, CURLOPT_PRIVATE, &slot);
+    curl_easy_setopt(slot.easy, CURLOPT_PROXY, "");
+    if (begun < count) begin_one(slot);
+  }
+  while (done < count) {
+    int running = 0, left = 0;
+    curl_multi_perform(multi, &running);
+    while (CURLMsg* message = curl_multi_info_read(multi, &left)) {
+      long status = 0;
+      char* slot = nullptr;
+      curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
+      curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &slot);
+      if (message->data.result != CURLE_OK || status != 200) {
+        std::fprintf(stderr, "http_floor: %s, status %ld\n", curl_easy_strerror(message->data.result), status);
+        return 1;
+      }
+      ++done;
+      curl_multi_remove_handle(multi, message->easy_handle);
+      if (begun < count) begin_one(*reinterpret_cast<Slot*>(slot));
+    }
+    if (done < count) curl_multi_poll(multi, nullptr, 0, 1000, nullptr);
+  }
+  std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+  std::printf("%.1f\n", count / time.count());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc == 2 && !std::strcmp(argv[1], "serve")) return serve();
+  if (argc == 5 && !std::strcmp(argv[1], "post"))
+    return post(argv[2], static_cast<unsigned>(std::atoi(argv[3])), static_cast<unsigned>(std::atoi(argv[4])));
+  std::fprintf(stderr, "usage: http_floor serve | post URL FLIGHT COUNT\n");
+  return 2;
+}
