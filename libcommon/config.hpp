@@ -67,6 +67,7 @@ struct Config {
   std::vector<ChannelConfig> channels;
   std::vector<MachineConfig> machines;
   std::vector<QueueSection> queues;
+  std::string master_node, distributor_control_address, distributor_data_address;  ///< the original's format only
 };
 
 /// Reads and checks all of it. ExitCode::config with one "FILE:LINE: what, expected what" per line of the text.

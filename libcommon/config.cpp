@@ -1,0 +1,671 @@
+// Reads the configuration file with pugixml, which is lenient: it takes two roots, text beside the root, unknown entities, double
+// attributes and any bytes. So the text is checked before the parser sees it, and the tree after. The parser works in place:
+// names and values point into the buffer, which gives every attribute its line.
+#include "config.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <set>
+
+#include <pugixml.hpp>
+
+#include "config_names.hpp"
+#include "json.hpp"
+#include "queue.hpp"
+#include "tool.hpp"
+#include "units.hpp"
+
+namespace gw {
+
+namespace {
+
+constexpr size_t config_bytes_max = 1 << 20;
+constexpr int config_depth_max = 64;
+constexpr size_t config_errors_max = 100;  // a file that is something else entirely must not fill the screen
+
+// --- errors with their lines ----------------------------------------------------------------------------------------
+
+class Faults {
+ public:
+  Faults(std::string path, std::string_view text) : path_(std::move(path)) {
+    for (size_t at = 0; at < text.size(); ++at)
+      if (text[at] == '\n') newlines_.push_back(at);
+  }
+  int line_of(size_t offset) const {
+    return static_cast<int>(std::lower_bound(newlines_.begin(), newlines_.end(), offset) - newlines_.begin()) + 1;
+  }
+  void add(int line, std::string what) { found_.emplace_back(line, std::move(what)); }
+  void add_at(size_t offset, std::string what) { add(line_of(offset), std::move(what)); }
+  bool any() const { return !found_.empty(); }
+  Error error() {
+    std::stable_sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::string lines;
+    for (size_t i = 0; i < found_.size() && i < config_errors_max; ++i)
+      lines += (i ? "\n" : "") + path_ + ":" + std::to_string(found_[i].first) + ": " + found_[i].second;
+    return Error{ExitCode::config, 0, lines};
+  }
+
+ private:
+  std::string path_;
+  std::vector<size_t> newlines_;
+  std::vector<std::pair<int, std::string>> found_;
+};
+
+std::string in_quotes(std::string_view text) {
+  constexpr size_t shown_max = 200;
+  return "'" + std::string(text.substr(0, shown_max)) + (text.size() > shown_max ? "..." : "") + "'";
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+// ", did you mean 'x'?" goes behind what was expected, so that the form of the line stays the same.
+std::string expected_one_of(std::string_view word, const std::vector<std::string>& known) {
+  std::string hint = suggest(word, known);
+  return ", expected " + (known.empty() ? "none" : joined(known)) + (hint.empty() ? "" : "; " + hint);
+}
+
+// --- the text before it is parsed -----------------------------------------------------------------------------------
+
+// Where the first line begins that is not UTF-8.
+size_t first_bad_utf8(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    size_t end = text.find('\n', at);
+    end = end == std::string_view::npos ? text.size() : end + 1;
+    if (!utf8_ok(text.substr(at, end - at))) return at;
+    at = end;
+  }
+  return std::string_view::npos;
+}
+
+bool known_reference(std::string_view name) {
+  for (const char* entity : {"amp", "lt", "gt", "quot", "apos"})
+    if (name == entity) return true;
+  if (name.size() < 2 || name[0] != '#') return false;
+  bool hex = name[1] == 'x';
+  uint32_t code = 0;
+  std::string_view digits = name.substr(hex ? 2 : 1);
+  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, hex ? 16 : 10);
+  if (error != std::errc() || end != digits.data() + digits.size()) return false;
+  if (code < 0x20) return code == '\t' || code == '\n' || code == '\r';
+  return code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+}
+
+void check_reference(std::string_view text, size_t at, Faults& faults) {
+  size_t end = text.find(';', at);
+  std::string_view name = end == std::string_view::npos || end - at > 12 ? "" : text.substr(at + 1, end - at - 1);
+  if (!known_reference(name))
+    faults.add_at(at, "'&' that begins no known character reference" + (name.empty() ? "" : " (" + in_quotes(name) + ")") +
+                          ", expected &amp; &lt; &gt; &quot; &apos; or &#NUMBER;");
+}
+
+// Where a comment, CDATA section or processing instruction that begins at `at` ends; `at` if none begins there.
+size_t skip_unparsed(std::string_view text, size_t at) {
+  constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
+  for (auto [begin, end] : kinds) {
+    if (text.substr(at, begin.size()) != begin) continue;
+    size_t stop = text.find(end, at + begin.size());
+    return stop == std::string_view::npos ? text.size() : stop + end.size();
+  }
+  return at;
+}
+
+// What a conforming parser refuses and pugixml takes: references and '<' in attribute values.
+void check_markup(std::string_view text, Faults& faults) {
+  bool in_tag = false;
+  char quote = 0;
+  for (size_t at = 0; at < text.size(); ++at) {
+    char c = text[at];
+    if (c == '&') check_reference(text, at, faults);
+    if (quote != 0) {
+      if (c == quote) quote = 0;
+      if (c == '<') return faults.add_at(at, "'<' inside an attribute value, expected &lt; or the closing quote");
+    } else if (in_tag) {
+      if (c == '"' || c == '\'') quote = c;
+      if (c == '>') in_tag = false;
+    } else if (c == '<') {
+      size_t end = skip_unparsed(text, at);
+      if (end != at)
+        at = end - 1;
+      else
+        in_tag = true;
+    }
+  }
+}
+
+bool check_bytes(std::string_view text, Faults& faults) {
+  size_t bad = first_bad_utf8(text);
+  if (bad != std::string_view::npos) {
+    faults.add_at(bad, "bytes that are not UTF-8, expected a file in UTF-8");
+    return false;
+  }
+  for (size_t at = 0; at < text.size(); ++at) {
+    unsigned char c = static_cast<unsigned char>(text[at]);
+    if (c >= 0x20 || c == '\t' || c == '\n' || c == '\r') continue;
+    faults.add_at(at, "control byte " + std::to_string(c) + ", expected text");
+    return false;
+  }
+  return true;
+}
+
+// --- rules of elements and attributes ---------------------------------------------------------------------------------
+
+struct AttributeRule {
+  std::string name;
+  bool required;
+  std::string expected;
+  std::function<bool(const std::string&)> set;  // false: not what was expected
+};
+
+struct ElementRule {
+  std::string name;
+  bool once;
+  std::function<void(const pugi::xml_node&)> read;
+};
+
+class Reader {
+ public:
+  Reader(Config& config, std::filesystem::path dir, Faults& faults, const char* buffer)
+      : config_(config), dir_(std::move(dir)), faults_(faults), buffer_(buffer) {}
+  void read_document(const pugi::xml_document& document);
+
+ private:
+  int line(const char* where) const { return faults_.line_of(static_cast<size_t>(where - buffer_)); }
+  int line(const pugi::xml_node& node) const { return line(node.name()); }
+  static std::string tag(const pugi::xml_node& node) { return "<" + std::string(node.name()) + ">"; }
+  void stray_text(const pugi::xml_node& text, const std::string& where);
+  bool shallow(const pugi::xml_node& root);
+
+  void read_attributes(const pugi::xml_node& node, const std::vector<AttributeRule>& rules);
+  void read_children(const pugi::xml_node& node, const std::vector<ElementRule>& rules);
+  void no_children(const pugi::xml_node& node) { read_children(node, {}); }
+
+  AttributeRule path_rule(const char* name, std::string& into) const;
+  void add_link_rules(std::vector<AttributeRule>& rules, SiteConfig& site) const;
+  void check_address(const pugi::xml_node& node, const std::string& type, const std::string& address, bool wildcard);
+  void check_pair(const pugi::xml_node& node, const char* one, const std::string& a, const char* other, const std::string& b);
+
+  void read_gatepost(const pugi::xml_node& root);
+  void read_gateway(const pugi::xml_node& node);
+  void read_site(const pugi::xml_node& node, bool original);
+  void read_channel(const pugi::xml_node& node);
+  void read_original_channel(const pugi::xml_node& node);
+  void add_channel(const pugi::xml_node& node, ChannelConfig channel);
+  void read_client(const pugi::xml_node& node, ChannelConfig& channel);
+  void read_machine(const pugi::xml_node& node);
+  void read_queue(const pugi::xml_node& node);
+  void read_sites_and_channels(const pugi::xml_node& node, bool original);
+
+  void read_configuration(const pugi::xml_node& root);
+  void read_gateway_config(const pugi::xml_node& node);
+  void read_master_node_config(const pugi::xml_node& node);
+  void read_unicast_bus_config(const pugi::xml_node& node);
+
+  Config& config_;
+  std::filesystem::path dir_;
+  Faults& faults_;
+  const char* buffer_;
+};
+
+// Values.
+
+AttributeRule text_rule(const char* name, std::string& into, bool required = false) {
+  return {name, required, "some text", [&into](const std::string& v) { return into = v, !v.empty(); }};
+}
+
+AttributeRule name_rule(const char* name, std::string& into, size_t reserve, bool required) {
+  size_t most = queue_name_bytes_max - reserve;
+  return {name, required, "1 to " + std::to_string(most) + " letters, digits, dots, underscores and dashes, none of the last two kinds but '_' first",
+          [&into, most](const std::string& v) { return into = v, v.size() <= most && queue_name_ok(v); }};
+}
+
+template <class T>
+AttributeRule number_rule(const char* name, T& into, unsigned least, unsigned most) {
+  return {name, false, "a number from " + std::to_string(least) + " to " + std::to_string(most), [&into, least, most](const std::string& v) {
+            unsigned number = 0;
+            auto [end, error] = std::from_chars(v.data(), v.data() + v.size(), number);
+            if (error != std::errc() || end != v.data() + v.size() || number < least || number > most) return false;
+            into = number;
+            return true;
+          }};
+}
+
+template <class T>
+AttributeRule bool_rule(const char* name, T& into) {
+  return {name, false, "true or false", [&into](const std::string& v) {
+            std::string lower = to_lower(v);
+            into = lower == "true";
+            return lower == "true" || lower == "false";
+          }};
+}
+
+AttributeRule duration_rule(const char* name, std::optional<int64_t>& into) {
+  return {name, false, "a duration like 60s, 10m or 5d", [&into](const std::string& v) { return (into = parse_duration_ms(v)).has_value(); }};
+}
+
+AttributeRule rate_rule(const char* name, std::optional<uint64_t>& into) {
+  return {name, false, "a rate like 10M/s", [&into](const std::string& v) { return (into = parse_rate(v)).has_value() && *into > 0; }};
+}
+
+AttributeRule size_rule(const char* name, std::optional<uint64_t>& into) {
+  return {name, false, "a size like 64K or 2G", [&into](const std::string& v) { return (into = parse_size(v)).has_value(); }};
+}
+
+AttributeRule type_rule(const char* name, std::string& into, bool required) {
+  return {name, required, "the name of a channel type, like http", [&into](const std::string& v) { return into = to_lower(v), channel_type_ok(into); }};
+}
+
+AttributeRule url_rule(const char* name, std::string& into) {
+  return {name, false, "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]",
+          [&into](const std::string& v) { return into = v, http_url_ok(v, false); }};
+}
+
+AttributeRule list_rule(const char* name, std::vector<std::string>& into) {
+  return {name, false, "names separated by commas", [&into](const std::string& v) { return !(into = split_list(v)).empty(); }};
+}
+
+// One of two words.
+AttributeRule choice_rule(const char* name, std::string no, std::string yes, std::function<void(bool)> set) {
+  std::string expected = no + " or " + yes;
+  return {name, false, expected, [no = std::move(no), yes = std::move(yes), set = std::move(set)](const std::string& v) {
+            if (v != no && v != yes) return false;
+            set(v == yes);
+            return true;
+          }};
+}
+
+AttributeRule ignored_rule(const char* name) {
+  return {name, false, "", [](const std::string&) { return true; }};
+}
+
+AttributeRule Reader::path_rule(const char* name, std::string& into) const {
+  return {name, false, "a file", [&into, this](const std::string& v) {
+            if (v.empty()) return false;
+            into = (dir_ / v).lexically_normal().string();
+            return true;
+          }};
+}
+
+// Attributes of an element against its rules.
+
+bool belongs_to_xml(std::string_view name) { return name == "xmlns" || name.starts_with("xmlns:") || name.starts_with("xml:") || name.starts_with("xsi:"); }
+
+void Reader::read_attributes(const pugi::xml_node& node, const std::vector<AttributeRule>& rules) {
+  std::set<std::string> seen;
+  for (const pugi::xml_attribute& attribute : node.attributes()) {
+    std::string name = attribute.name();
+    int at = line(attribute.name());
+    if (!seen.insert(name).second) {
+      faults_.add(at, "attribute " + in_quotes(name) + " twice in " + tag(node) + ", expected it once");
+      continue;
+    }
+    auto rule = std::find_if(rules.begin(), rules.end(), [&](const AttributeRule& r) { return r.name == name; });
+    if (rule != rules.end()) {
+      if (!rule->set(attribute.value())) faults_.add(at, name + "=" + in_quotes(attribute.value()) + " in " + tag(node) + ", expected " + rule->expected);
+    } else if (!belongs_to_xml(name)) {
+      std::vector<std::string> known;
+      for (const AttributeRule& r : rules) known.push_back(r.name);
+      faults_.add(at, "unknown attribute " + in_quotes(name) + " in " + tag(node) + expected_one_of(name, known));
+    }
+  }
+  for (const AttributeRule& rule : rules)
+    if (rule.required && !seen.count(rule.name)) faults_.add(line(node), tag(node) + " without " + rule.name + ", expected " + rule.name + "=\"...\", " + rule.expected);
+}
+
+void Reader::stray_text(const pugi::xml_node& text, const std::string& where) {
+  const char* begin = text.value();
+  size_t blank = std::strspn(begin, " \t\r\n");
+  std::string shown = begin + blank;
+  faults_.add(line(begin + blank), "text " + in_quotes(shown.substr(0, std::min<size_t>(shown.find_first_of("\r\n"), 40))) + " " + where + ", expected elements only");
+}
+
+void Reader::read_children(const pugi::xml_node& node, const std::vector<ElementRule>& rules) {
+  std::set<std::string> seen;
+  for (const pugi::xml_node& child : node.children()) {
+    if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata) stray_text(child, "in " + tag(node));
+    if (child.type() != pugi::node_element) continue;
+    std::string name = child.name();
+    auto rule = std::find_if(rules.begin(), rules.end(), [&](const ElementRule& r) { return r.name == name; });
+    if (rule == rules.end()) {
+      std::vector<std::string> known;
+      for (const ElementRule& r : rules) known.push_back("<" + r.name + ">");
+      faults_.add(line(child), "unknown element " + in_quotes(name) + " in " + tag(node) + expected_one_of("<" + name + ">", known));
+    } else if (rule->once && !seen.insert(name).second) {
+      faults_.add(line(child), tag(child) + " twice in " + tag(node) + ", expected it once");
+    } else {
+      rule->read(child);
+    }
+  }
+}
+
+// --- our format -------------------------------------------------------------------------------------------------------
+
+void Reader::read_gatepost(const pugi::xml_node& root) {
+  read_attributes(root, {});
+  read_children(root, {{"Gateway", true, [this](const pugi::xml_node& n) { read_gateway(n); }},
+                       {"Machines", true,
+                        [this](const pugi::xml_node& n) {
+                          read_attributes(n, {});
+                          read_children(n, {{"Machine", false, [this](const pugi::xml_node& m) { read_machine(m); }}});
+                        }},
+                       {"Queue", false, [this](const pugi::xml_node& n) { read_queue(n); }}});
+}
+
+void Reader::read_gateway(const pugi::xml_node& node) {
+  Config& c = config_;
+  // Its helper queues ('.gateway', '.distributor.storage') must be names too.
+  std::vector<AttributeRule> rules{name_rule("Endpoint", c.endpoint, 20, false),
+                                   name_rule("ErrorQueue", c.error_queue, 0, false),
+                                   number_rule("Retries", c.retries, 0, 1'000'000),
+                                   duration_rule("RetryIncrement", c.retry_increment_ms),
+                                   choice_rule("Outages", "count", "wait", [&c](bool wait) { c.outages_wait = wait; }),
+                                   duration_rule("GiveUpAfter", c.give_up_after_ms),
+                                   {"RetryPolicy", false, "a command",
+                                    [this](const std::string& v) {
+                                      // A bare word is looked up in PATH, as in a shell.
+                                      bool is_path = v.find('/') != std::string::npos;
+                                      config_.retry_policy = is_path ? (dir_ / v).lexically_normal().string() : v;
+                                      return !v.empty();
+                                    }},
+                                   number_rule("MaxTransfers", c.max_transfers, 1, 100'000),
+                                   rate_rule("Rate", c.rate_bytes),
+                                   duration_rule("ConnectTimeout", c.connect_timeout_ms),
+                                   duration_rule("AnswerTimeout", c.answer_timeout_ms)};
+  read_attributes(node, rules);
+  read_sites_and_channels(node, false);
+}
+
+void Reader::read_sites_and_channels(const pugi::xml_node& node, bool original) {
+  read_children(node, {{"Sites", true,
+                        [this, original](const pugi::xml_node& sites) {
+                          read_attributes(sites, {});
+                          read_children(sites, {{"Site", false, [this, original](const pugi::xml_node& n) { read_site(n, original); }}});
+                        }},
+                       {"Channels", true, [this, original](const pugi::xml_node& channels) {
+                          read_attributes(channels, {});
+                          read_children(channels, {{"Channel", false, [this, original](const pugi::xml_node& n) {
+                                                      original ? read_original_channel(n) : read_channel(n);
+                                                    }}});
+                        }}});
+}
+
+void Reader::check_address(const pugi::xml_node& node, const std::string& type, const std::string& address, bool wildcard) {
+  if (address.empty()) return;  // reported already
+  if ((type == "http" || type == "httpvnext") && !http_url_ok(address, wildcard))
+    faults_.add(line(node.attribute("Address").name()),
+                "Address=" + in_quotes(address) + " in " + tag(node) + ", expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]");
+}
+
+void Reader::check_pair(const pugi::xml_node& node, const char* one, const std::string& a, const char* other, const std::string& b) {
+  if (a.empty() == b.empty()) return;
+  const char* there = a.empty() ? other : one;
+  const char* absent = a.empty() ? one : other;
+  faults_.add(line(node), std::string(there) + " without " + absent + " in " + tag(node) + ", expected both or none");
+}
+
+void Reader::add_link_rules(std::vector<AttributeRule>& rules, SiteConfig& site) const {
+  rules.push_back(number_rule("Concurrency", site.concurrency, 1, 1024));
+  rules.push_back(rate_rule("Rate", site.rate_bytes));
+  rules.push_back({"Window", false, "two times of day like 22:00-05:00", [&site](const std::string& v) { return site.window = v, window_ok(v); }});
+  rules.push_back(path_rule("ClientCert", site.client_cert));
+  rules.push_back(path_rule("ClientKey", site.client_key));
+  rules.push_back(path_rule("CaFile", site.ca_file));
+  rules.push_back(path_rule("TokenFile", site.token_file));
+  rules.push_back(url_rule("Proxy", site.proxy));
+  rules.push_back(path_rule("ProxyUserFile", site.proxy_user_file));
+  rules.push_back(choice_rule("HeaderCase", "exact", "lower", [&site](bool lower) { site.header_case_lower = lower; }));
+}
+
+void Reader::read_site(const pugi::xml_node& node, bool original) {
+  SiteConfig site;
+  site.line = line(node);
+  std::vector<AttributeRule> rules{name_rule("Key", site.key, sizeof "site." - 1, true), text_rule("Address", site.address, true),
+                                   type_rule("ChannelType", site.channel_type, original), bool_rule("LegacyMode", site.legacy_mode)};
+  if (!original) {
+    rules.push_back(list_rule("Groups", site.groups));
+    add_link_rules(rules, site);
+  }
+  read_attributes(node, rules);
+  no_children(node);
+  check_address(node, site.channel_type, site.address, false);
+  check_pair(node, "ClientCert", site.client_cert, "ClientKey", site.client_key);
+  for (const SiteConfig& other : config_.sites)
+    if (!site.key.empty() && other.key == site.key)
+      return faults_.add(site.line, "Key=" + in_quotes(site.key) + " of " + tag(node) + " is in line " + std::to_string(other.line) + " already, expected each key once");
+  config_.sites.push_back(std::move(site));
+}
+
+void Reader::read_channel(const pugi::xml_node& node) {
+  ChannelConfig c;
+  read_attributes(node, {text_rule("Address", c.address, true), type_rule("ChannelType", c.channel_type, false), bool_rule("Default", c.is_default),
+                         number_rule("MaxConcurrency", c.max_concurrency, 1, 10'000), path_rule("Cert", c.cert), path_rule("Key", c.key),
+                         path_rule("ClientCa", c.client_ca), path_rule("TokenFile", c.token_file), size_rule("MaxBody", c.max_body),
+                         url_rule("ReplyToUri", c.reply_to_uri), bool_rule("WebClients", c.web_clients), text_rule("Ciphers", c.ciphers),
+                         text_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names)});
+  check_pair(node, "Cert", c.cert, "Key", c.key);
+  read_children(node, {{"Client", false, [this, &c](const pugi::xml_node& n) { read_client(n, c); }}});
+  add_channel(node, std::move(c));
+}
+
+void Reader::read_original_channel(const pugi::xml_node& node) {
+  ChannelConfig c;
+  c.max_concurrency = 1;
+  read_attributes(node, {text_rule("Address", c.address, true), type_rule("ChannelType", c.channel_type, true), bool_rule("Default", c.is_default),
+                         number_rule("MaxConcurrency", c.max_concurrency, 1, 10'000), number_rule("NumberOfWorkerThreads", c.max_concurrency, 1, 10'000)});
+  no_children(node);
+  add_channel(node, std::move(c));
+}
+
+void Reader::add_channel(const pugi::xml_node& node, ChannelConfig channel) {
+  channel.line = line(node);
+  check_address(node, channel.channel_type, channel.address, true);
+  for (const ChannelConfig& other : config_.channels)
+    if (!channel.address.empty() && other.address == channel.address)
+      return faults_.add(channel.line, "Address=" + in_quotes(channel.address) + " of " + tag(node) + " is in line " + std::to_string(other.line) + " already, expected each address once");
+  config_.channels.push_back(std::move(channel));
+}
+
+void Reader::read_client(const pugi::xml_node& node, ChannelConfig& channel) {
+  ClientConfig client;
+  client.line = line(node);
+  read_attributes(node, {text_rule("Name", client.name, true), text_rule("San", client.san),
+                         {"Fingerprint", false, "sha256: and 64 hexadecimal digits",
+                          [&client](const std::string& v) { return client.fingerprint = to_lower(v), fingerprint_ok(client.fingerprint); }},
+                         list_rule("AllowEndpoints", client.allow_endpoints)});
+  no_children(node);
+  for (const ClientConfig& other : channel.clients)
+    if (!client.name.empty() && other.name == client.name)
+      return faults_.add(client.line, "Name=" + in_quotes(client.name) + " of " + tag(node) + " is in line " + std::to_string(other.line) + " already, expected each name once");
+  channel.clients.push_back(std::move(client));
+}
+
+void Reader::read_machine(const pugi::xml_node& node) {
+  MachineConfig machine;
+  machine.link.line = line(node);
+  std::vector<AttributeRule> rules{name_rule("Name", machine.name, sizeof "machine." - 1, true), text_rule("Address", machine.link.address, true),
+                                   type_rule("ChannelType", machine.link.channel_type, false)};
+  add_link_rules(rules, machine.link);
+  read_attributes(node, rules);
+  no_children(node);
+  check_address(node, machine.link.channel_type, machine.link.address, false);
+  check_pair(node, "ClientCert", machine.link.client_cert, "ClientKey", machine.link.client_key);
+  machine.link.key = machine.name;
+  for (const MachineConfig& other : config_.machines)
+    if (!machine.name.empty() && other.name == machine.name)
+      return faults_.add(machine.link.line, "Name=" + in_quotes(machine.name) + " of " + tag(node) + " is in line " + std::to_string(other.link.line) + " already, expected each name once");
+  config_.machines.push_back(std::move(machine));
+}
+
+void Reader::read_queue(const pugi::xml_node& node) {
+  QueueSection queue;
+  read_attributes(node, {name_rule("Name", queue.name, 0, true), size_rule("MaxBytes", queue.max_bytes),
+                         {"Mode", false, "file permissions in octal, like 0660", [&queue](const std::string& v) {
+                            unsigned mode = 0;
+                            auto [end, error] = std::from_chars(v.data(), v.data() + v.size(), mode, 8);
+                            queue.mode = mode;
+                            return error == std::errc() && end == v.data() + v.size() && mode <= 0777;
+                          }}});
+  no_children(node);
+  for (const QueueSection& other : config_.queues)
+    if (!queue.name.empty() && other.name == queue.name) return faults_.add(line(node), "Name=" + in_quotes(queue.name) + " of " + tag(node) + " twice, expected each name once");
+  config_.queues.push_back(std::move(queue));
+}
+
+// --- the original's format ----------------------------------------------------------------------------------------------
+
+// An app.config has sections of other readers; only ours are checked. A near miss of one of ours is a fault all the same.
+void Reader::read_configuration(const pugi::xml_node& root) {
+  const std::vector<ElementRule> rules{{"GatewayConfig", true, [this](const pugi::xml_node& n) { read_gateway_config(n); }},
+                                       {"MasterNodeConfig", true, [this](const pugi::xml_node& n) { read_master_node_config(n); }},
+                                       {"UnicastBusConfig", true, [this](const pugi::xml_node& n) { read_unicast_bus_config(n); }}};
+  std::vector<std::string> known;
+  for (const ElementRule& rule : rules) known.push_back(rule.name);
+  std::set<std::string> seen;
+  for (const pugi::xml_node& child : root.children()) {
+    if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata) stray_text(child, "in " + tag(root));
+    if (child.type() != pugi::node_element) continue;
+    std::string name = child.name();
+    auto rule = std::find_if(rules.begin(), rules.end(), [&](const ElementRule& r) { return r.name == name; });
+    if (rule == rules.end()) {
+      if (!suggest(name, known).empty()) faults_.add(line(child), "unknown element " + in_quotes(name) + " in " + tag(root) + expected_one_of(name, known));
+    } else if (!seen.insert(name).second) {
+      faults_.add(line(child), tag(child) + " twice in " + tag(root) + ", expected it once");
+    } else {
+      rule->read(child);
+    }
+  }
+}
+
+void Reader::read_gateway_config(const pugi::xml_node& node) {
+  read_attributes(node, {{"TransactionTimeout", false, "a time span like 00:01:00",
+                          [](const std::string& v) { return parse_timespan_ms(v).has_value(); }}});
+  read_sites_and_channels(node, true);
+}
+
+void Reader::read_master_node_config(const pugi::xml_node& node) {
+  read_attributes(node, {text_rule("Node", config_.master_node, true)});
+  no_children(node);
+}
+
+void Reader::read_unicast_bus_config(const pugi::xml_node& node) {
+  read_attributes(node, {text_rule("DistributorControlAddress", config_.distributor_control_address),
+                         text_rule("DistributorDataAddress", config_.distributor_data_address), ignored_rule("LocalAddress"),
+                         ignored_rule("ForwardReceivedMessagesTo"), ignored_rule("TimeToBeReceivedOnForwardedMessages"),
+                         ignored_rule("TimeoutManagerAddress")});
+  read_children(node, {{"MessageEndpointMappings", true, [](const pugi::xml_node&) {}}});
+}
+
+// --- the document ---------------------------------------------------------------------------------------------------------
+
+// Walks without recursion: the depth is what is in question.
+bool Reader::shallow(const pugi::xml_node& root) {
+  int depth = 1;
+  for (pugi::xml_node at = root; at;) {
+    if (depth > config_depth_max) {
+      faults_.add(line(at), "elements nested more than " + std::to_string(config_depth_max) + " deep, expected at most that");
+      return false;
+    }
+    if (at.first_child()) {
+      at = at.first_child();
+      ++depth;
+      continue;
+    }
+    while (at != root && !at.next_sibling()) at = at.parent(), --depth;
+    if (at == root) return true;
+    at = at.next_sibling();
+  }
+  return true;
+}
+
+void Reader::read_document(const pugi::xml_document& document) {
+  pugi::xml_node root;
+  for (const pugi::xml_node& node : document.children()) {
+    if (node.type() == pugi::node_doctype) faults_.add(line(node.value()), "DOCTYPE, expected none");
+    if (node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata) stray_text(node, "outside of the root element");
+    if (node.type() != pugi::node_element) continue;
+    if (root)
+      faults_.add(line(node), "a second root element " + tag(node) + ", expected the end of the file");
+    else
+      root = node;
+  }
+  if (!root) {
+    if (!faults_.any()) faults_.add(1, "no element, expected <gatepost> or <configuration>");
+    return;
+  }
+  if (!shallow(root)) return;
+  std::string name = root.name();
+  if (name == "gatepost")
+    read_gatepost(root);
+  else if (name == "configuration")
+    read_configuration(root);
+  else
+    faults_.add(line(root), "root element " + tag(root) + expected_one_of("<" + name + ">", {"<gatepost>", "<configuration>"}));
+}
+
+// pugixml says "Start-end tags mismatch"; our errors begin in lower case.
+std::string lower_first(std::string text) {
+  if (!text.empty()) text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+  return text;
+}
+
+Result<Config> parse_config(const std::string& path, std::string text) {
+  Config config;
+  config.path = path;
+  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
+  Faults faults(path, text);
+  if (!check_bytes(text, faults)) return faults.error();
+  check_markup(text, faults);
+  std::error_code ignored;
+  std::filesystem::path dir = std::filesystem::absolute(path, ignored).parent_path();
+  std::string buffer = text + "\n";  // the parser ends text at the end by overwriting its last byte
+  pugi::xml_document document;
+  constexpr unsigned flags = pugi::parse_default | pugi::parse_fragment | pugi::parse_doctype;
+  pugi::xml_parse_result parsed = document.load_buffer_inplace(buffer.data(), buffer.size(), flags, pugi::encoding_utf8);
+  if (!parsed)
+    faults.add_at(std::min(static_cast<size_t>(parsed.offset), text.size()), lower_first(parsed.description()) + ", expected well-formed XML");
+  else
+    Reader(config, dir, faults, buffer.data()).read_document(document);
+  if (faults.any()) return faults.error();
+  return config;
+}
+
+Result<std::string> read_config_file(const std::string& path) {
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  if (fd < 0) return errno_error("open", path, errno);
+  UniqueFd file(fd);
+  std::string text;
+  char block[65536];
+  for (;;) {
+    ssize_t n = ::read(fd, block, sizeof block);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EISDIR) return Error{ExitCode::config, EISDIR, path + ":1: a directory, expected a file"};
+    if (n < 0) return errno_error("read", path, errno);
+    if (n == 0) return text;
+    text.append(block, static_cast<size_t>(n));
+    if (text.size() > config_bytes_max) return Error{ExitCode::config, 0, path + ":1: larger than 1 MiB, expected a configuration file"};
+  }
+}
+
+}  // namespace
+
+Result<Config> load_config(const std::string& path, bool must_exist) {
+  auto text = read_config_file(path);
+  if (!text) {
+    int why = text.error().sys_errno;
+    if (!must_exist && (path.empty() || why == ENOENT || why == ENOTDIR)) return Config{};
+    return std::move(text).error();
+  }
+  return parse_config(path, *std::move(text));
+}
+
+}  // namespace gw

@@ -1,0 +1,23 @@
+// What the configuration file and command lines that override it accept as names, addresses and lists.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gw {
+
+/// ASCII only: names in the configuration are not words of a language.
+std::string to_lower(std::string_view text);
+/// Words between commas, without blanks around them and without empty ones.
+std::vector<std::string> split_list(std::string_view text);
+/// [a-z][a-z0-9.-]*, at most 64 bytes.
+bool channel_type_ok(std::string_view type);
+/// http(s)://HOST[:PORT][/PATH]; `wildcard` allows the hosts + and *.
+bool http_url_ok(std::string_view url, bool wildcard);
+/// HH:MM-HH:MM, not the same time twice.
+bool window_ok(std::string_view window);
+/// sha256: and 64 hexadecimal digits.
+bool fingerprint_ok(std::string_view text);
+
+}  // namespace gw

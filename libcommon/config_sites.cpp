@@ -1,0 +1,73 @@
+// Which sites a command line means: keys, shell patterns and groups, and --site on top of the file.
+#include <fnmatch.h>
+
+#include <algorithm>
+
+#include "config.hpp"
+#include "config_names.hpp"
+#include "queue.hpp"
+
+namespace gw {
+
+namespace {
+
+bool is_pattern(std::string_view word) { return word.find_first_of("*?[") != std::string_view::npos; }
+
+bool means(const std::string& word, const SiteConfig& site) {
+  if (word == site.key) return true;
+  if (std::find(site.groups.begin(), site.groups.end(), word) != site.groups.end()) return true;
+  return is_pattern(word) && fnmatch(word.c_str(), site.key.c_str(), 0) == 0;
+}
+
+Error bad_site(const std::string& text, const std::string& why) {
+  return Error{ExitCode::usage, 0, "--site '" + text + "': " + why + ", expected KEY=URL[,TYPE]"};
+}
+
+// "http://host/a,b,http": what follows the last comma is the type if it can be one.
+void split_type(std::string& address, std::string& type) {
+  size_t comma = address.rfind(',');
+  if (comma == std::string::npos) return;
+  std::string word = to_lower(std::string_view(address).substr(comma + 1));
+  if (!channel_type_ok(word)) return;
+  type = word;
+  address.resize(comma);
+}
+
+}  // namespace
+
+Result<void> add_site_option(Config& config, const std::string& text) {
+  size_t equals = text.find('=');
+  if (equals == std::string::npos) return bad_site(text, "no '='");
+  std::string key = text.substr(0, equals), address = text.substr(equals + 1), type = "http";
+  if (key.size() + sizeof "site." - 1 > queue_name_bytes_max || !queue_name_ok(key))
+    return bad_site(text, "'" + key + "' is no site key (letters, digits, dots, underscores, dashes)");
+  split_type(address, type);
+  bool is_http = type == "http" || type == "httpvnext";
+  if (address.empty() || (is_http && !http_url_ok(address, false))) return bad_site(text, "'" + address + "' is no address");
+  auto same = std::find_if(config.sites.begin(), config.sites.end(), [&](const SiteConfig& s) { return s.key == key; });
+  SiteConfig& site = same != config.sites.end() ? *same : config.sites.emplace_back();
+  site.key = key;
+  site.address = address;
+  site.channel_type = type;
+  return {};
+}
+
+Result<std::vector<const SiteConfig*>> resolve_sites(const Config& config, const std::string& sites) {
+  std::vector<std::string> words = split_list(sites);
+  if (words.empty()) return Error{ExitCode::usage, 0, "no site is named, expected keys, patterns or groups, separated by commas"};
+  std::string missing;
+  std::vector<bool> meant(config.sites.size());
+  for (const std::string& word : words) {
+    bool any = false;
+    for (size_t i = 0; i < config.sites.size(); ++i)
+      if (means(word, config.sites[i])) meant[i] = any = true;
+    if (!any) missing += (missing.empty() ? "" : ", ") + word;
+  }
+  if (!missing.empty()) return Error{ExitCode::usage, 0, "the following sites have not been configured: " + missing};
+  std::vector<const SiteConfig*> found;
+  for (size_t i = 0; i < config.sites.size(); ++i)
+    if (meant[i]) found.push_back(&config.sites[i]);
+  return found;
+}
+
+}  // namespace gw
