@@ -1,0 +1,22 @@
+// The options of SEL and LIMITS; how they are read is in selection.cpp.
+#include <CLI/CLI.hpp>
+
+#include "selection.hpp"
+
+namespace gw {
+
+void define_selection(CLI::App& app, SelectionOptions& into) {
+  app.add_option("SEL", into.words, "ids of messages, :SEQ for numbers, - to read them from stdin");
+  app.add_option("--where", into.where, "only messages for which FIELD OP VALUE holds; repeated: all of them")->type_name("EXPR");
+  app.add_option("--group", into.group, "only failed messages of this group")->type_name("G");
+  app.add_flag("--all", into.all, "every message of the queue");
+  app.add_option("--max", into.max, "at most N messages")->type_name("N");
+}
+
+void define_limits(CLI::App& app, LimitOptions& into) {
+  app.add_option("--max-count", into.max_count, "show only what holds more than N messages, then exit 1")->type_name("N");
+  app.add_option("--max-age", into.max_age, "show only what has waited longer than T, then exit 1")->type_name("T");
+  app.add_option("--min-free", into.min_free, "exit 1 if less than SIZE is free on the disk")->type_name("SIZE");
+}
+
+}  // namespace gw
