@@ -8,6 +8,10 @@ JOBS   ?= $(shell nproc)
 ifeq ($(filter $(MODE),release debug asan tsan),)
 $(error MODE is '$(MODE)': expected release, debug, asan or tsan)
 endif
+define newline
+
+
+endef
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -95,3 +99,95 @@ endef
 $(foreach s,$(TEST_PROGRAM_SRC),$(eval $(call test_program,$(s))))
 
 -include $(ALL_OBJ:.o=.d) $(patsubst %.cpp,$(BUILD)/obj/%.d,$(TEST_PROGRAM_SRC))
+
+# --- tests ------------------------------------------------------------------------------------------------------------
+# `make check T="tests/scenario/30-dedup.t"` runs only these.
+T ?=
+RUN_TESTS = BUILD=$(BUILD) scripts/run-tests
+ASAN_TESTS = $(shell grep -ls '^\# asan: yes' tests/scenario/*.t)
+# Every test builds with all processors, whether or not -j was given.
+SUBMAKE = +$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) CXX='$(CXX)'
+BUILD_TESTED = $(SUBMAKE) all unit-tests test-programs
+
+deps: ## install the Debian packages that are missing (root or sudo)
+	@scripts/install-deps check demo
+
+check: ## everything below but crash and powerloss, at most some minutes; T="FILE..." runs only these tests
+	@scripts/install-deps check
+	@$(BUILD_TESTED)
+ifeq ($(T),)
+	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests test-programs
+	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests
+	@$(RUN_TESTS) tests/unit.t $(sort $(wildcard tests/meta/*.t tests/scenario/*.t tests/fault/*.t tests/crash/*.t tests/model/*.t)) \
+	  asan:tests/unit.t $(ASAN_TESTS:%=asan:%) tsan:tests/unit.t
+else
+	@$(RUN_TESTS) $(T)
+endif
+
+check-unit: ## unit tests
+	@$(SUBMAKE) unit-tests
+	@$(RUN_TESTS) tests/unit.t
+check-scenario: ## scenarios over the real programs
+	@$(BUILD_TESTED)
+	@$(RUN_TESTS) $(sort $(wildcard tests/scenario/*.t))
+check-meta: ## help, options against manual, exit codes, lint
+	@$(BUILD_TESTED)
+	@$(RUN_TESTS) $(sort $(wildcard tests/meta/*.t))
+check-crash: ## the quick crash and fault suites
+	@$(BUILD_TESTED)
+	@$(RUN_TESTS) $(sort $(wildcard tests/crash/*.t tests/fault/*.t))
+check-model: ## the models of the queue, with seeded errors
+	@$(RUN_TESTS) $(sort $(wildcard tests/model/*.t))
+check-asan: ## unit tests and chosen scenarios under AddressSanitizer and UBSan
+	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests test-programs
+	@$(RUN_TESTS) asan:tests/unit.t $(ASAN_TESTS:%=asan:%)
+check-tsan: ## unit tests under ThreadSanitizer
+	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests
+	@$(RUN_TESTS) tsan:tests/unit.t
+lint: ## manual pages, shell scripts, layering
+	@$(RUN_TESTS) tests/meta/lint.t
+
+demo: ## headquarters and two stores on this machine, in under a minute
+	@scripts/install-deps demo
+	@$(SUBMAKE) all
+	@BUILD=$(BUILD) scripts/demo
+bench: ## speed against the floor of this machine
+	@scripts/install-deps check
+	@$(BUILD_TESTED)
+	@BUILD=$(BUILD) tests/bench/run
+crash: ## the long crash suite: kill -9 of everything, many times
+	@scripts/install-deps check
+	@$(BUILD_TESTED)
+	@BUILD=$(BUILD) tests/crash/run-long
+powerloss: ## power loss on ext4, xfs and btrfs (root, loop devices)
+	@scripts/install-deps check
+	@$(BUILD_TESTED)
+	@BUILD=$(BUILD) tests/powerloss/run
+
+# --- installation: what is installed is what uninstall removes -------------------------------------------------------------
+INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(MAN:man/%=$(mandir)/%)
+ifneq ($(DESTDIR)$(PREFIX),$(subst $() ,,$(DESTDIR)$(PREFIX)))
+  ifneq ($(filter install uninstall,$(MAKECMDGOALS)),)
+    $(error DESTDIR and PREFIX must not contain spaces)
+  endif
+endif
+
+install: all ## into DESTDIR/PREFIX (/usr/local); the tree runs from any PREFIX
+	install -d $(sort $(addprefix $(DESTDIR),$(dir $(INSTALLED))))
+	install -m 755 $(TOOLS:%=$(BUILD)/bin/%) $(DESTDIR)$(bindir)
+	$(if $(HELPERS)$(LIBEXEC_SCRIPTS),install -m 755 $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(LIBEXEC_SCRIPTS) $(DESTDIR)$(libexecdir))
+	$(foreach page,$(MAN),install -m 644 $(page) $(DESTDIR)$(mandir)/$(page:man/%=%)$(newline))
+
+# Directories that were empty before are taken away too, but never those of the system.
+OWN_DIRS = $(libexecdir) $(if $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)),$(sort $(dir $(INSTALLED))))
+uninstall: ## removes what install put there
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	@for dir in $(addprefix $(DESTDIR),$(OWN_DIRS)); do \
+	  if [ -d "$$dir" ]; then rmdir $(if $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)),-p) --ignore-fail-on-non-empty "$$dir"; fi; \
+	done
+
+clean: ## remove all that was built
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  %-16s %s\n", $$1, $$2 }'
