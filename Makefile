@@ -71,9 +71,14 @@ all: $(PROGRAMS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAG
 unit-tests: $(BUILD)/unit-tests
 test-programs: $(TEST_PROGRAMS)
 
+# One short line per step; `make V=1` shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "$(1)")
+
 $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
-	$(COMPILE) -c -o $@ $<
+	$(call say,compile $<)
+	$(Q)$(COMPILE) -c -o $@ $<
 
 $(LIB): $(call obj,$(LIB_SRC))
 	@mkdir -p $(@D)
@@ -83,18 +88,21 @@ $(LIB): $(call obj,$(LIB_SRC))
 define program
 $(1): $$(call obj,$$(SRC-$(2))) $$(LIB)
 	@mkdir -p $$(@D)
-	$$(LINK) -o $$@ $$^ $$(LDLIBS-common) $$(LDLIBS-$(2))
+	$$(call say,link $$@)
+	$$(Q)$$(LINK) -o $$@ $$^ $$(LDLIBS-common) $$(LDLIBS-$(2))
 endef
 $(foreach t,$(TOOLS),$(eval $(call program,$(BUILD)/bin/$(t),$(t))))
 $(foreach t,$(HELPERS),$(eval $(call program,$(BUILD)/libexec/gatepost/$(t),$(t))))
 
 $(BUILD)/unit-tests: $(call obj,$(UNIT_SRC) $(TOOL_SRC)) $(LIB)
-	$(LINK) -o $@ $^ $(LDLIBS-common) -lcurl -lcivetweb
+	$(call say,link $@)
+	$(Q)$(LINK) -o $@ $^ $(LDLIBS-common) -lcurl -lcivetweb
 
 define test_program
 $(BUILD)/test-bin/$(basename $(notdir $(1))): $(call obj,$(1)) $$(LIB)
 	@mkdir -p $$(@D)
-	$$(LINK) -o $$@ $$^ $$(LDLIBS-common) -lcurl -lcivetweb
+	$$(call say,link $$@)
+	$$(Q)$$(LINK) -o $$@ $$^ $$(LDLIBS-common) -lcurl -lcivetweb
 endef
 $(foreach s,$(TEST_PROGRAM_SRC),$(eval $(call test_program,$(s))))
 
