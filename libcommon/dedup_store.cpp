@@ -135,7 +135,7 @@ class DedupStore::Impl {
   // The statements must go before the database.
   std::unique_ptr<SqliteDatabase> db;
   struct Statements {
-    SqliteStatement begin, commit, insert, find, touch, savepoint, release, rollback_to;
+    SqliteStatement begin, commit, insert, find, touch, savepoint, release, rollback_to, horizon;
   };
   std::unique_ptr<Statements> statements;
   std::optional<Error> broken;  ///< a sync failed; nothing is believed any more
@@ -155,6 +155,8 @@ class DedupStore::Impl {
   }
   Result<std::optional<DedupRow>> find_row(std::string_view scope, std::string_view id);
   Result<bool> insert_row(const DedupRow& row);
+  /// A new id, first sent when ids were known that are purged now. In the transaction that would insert it, so no purge comes between.
+  Result<bool> too_old(const DedupRow& row);
   Result<void> begin() { return statements->begin.run(); }
   /// COMMIT; a sync that failed leaves the store broken.
   Result<void> commit();
@@ -230,8 +232,9 @@ Result<void> DedupStore::Impl::prepare_statements() {
   GW_TRY_ASSIGN(auto savepoint_sql, db->prepare("SAVEPOINT g"));
   GW_TRY_ASSIGN(auto release_sql, db->prepare("RELEASE g"));
   GW_TRY_ASSIGN(auto rollback_sql, db->prepare("ROLLBACK TO g"));
+  GW_TRY_ASSIGN(auto horizon_sql, db->prepare("SELECT value FROM meta WHERE key='horizon'"));
   statements.reset(new Statements{std::move(begin_sql), std::move(commit_sql), std::move(insert_sql), std::move(find_sql), std::move(touch_sql),
-                                  std::move(savepoint_sql), std::move(release_sql), std::move(rollback_sql)});
+                                  std::move(savepoint_sql), std::move(release_sql), std::move(rollback_sql), std::move(horizon_sql)});
   return {};
 }
 
@@ -301,11 +304,25 @@ Result<bool> DedupStore::Impl::insert_row(const DedupRow& row) {
   return db->changes() == 1;
 }
 
+Result<bool> DedupStore::Impl::too_old(const DedupRow& row) {
+  if (row.first_sent_ms == 0) return false;
+  GW_TRY_ASSIGN(bool there, statements->horizon.step());
+  int64_t horizon = there ? statements->horizon.integer(0) : 0;
+  statements->horizon.reset();
+  if (row.first_sent_ms > horizon) return false;
+  GW_TRY_ASSIGN(auto existing, find_row(row.scope, row.id));
+  return !existing;
+}
+
 Result<uint64_t> DedupStore::Impl::decide_group(std::span<const DedupRow> rows, std::span<const size_t> group, std::vector<Decision>& into) {
   bool several = group.size() > 1, refused = false;
   uint64_t inserted = 0;
   if (several) GW_TRY(statements->savepoint.run());
   for (size_t i : group) {
+    GW_TRY_ASSIGN(bool old, too_old(rows[i]));
+    into[i].too_old = old;
+    refused |= old;
+    if (old) continue;
     GW_TRY_ASSIGN(bool is_new, insert_row(rows[i]));
     into[i].inserted = is_new;
     inserted += is_new;

@@ -32,6 +32,7 @@ struct DedupRow {
   uint64_t seq = 0;
   std::array<unsigned char, 32> body_sha256{};
   int64_t seen_at_ms = 0;
+  int64_t first_sent_ms = 0;    ///< given to decide(), not stored: if set, a new id at or before the horizon is refused
 
   /// The same id came with another body. An id that was only marked (all-zero hash) goes with any body.
   bool other_body(const DedupRow& came) const {
@@ -51,7 +52,8 @@ class DedupStore {
   struct Decision {
     bool inserted = false;
     DedupRow existing;  ///< !inserted: the row that was there (or came earlier in the same batch); its id is empty if
-                        ///< this row was new and only its group held it back
+                        ///< this row was new and its group or its age held it back
+    bool too_old = false;   ///< first sent at or before the horizon, and not there: counts as a conflict for its group
   };
   /// Inserts all rows in one durable transaction, each unless (scope, id) is there. This is the commit instant of a receive.
   /// Groups: rows with the same group number (parallel to `rows`) are inserted all or none: if one of a group conflicts

@@ -90,6 +90,8 @@ struct DedupKey {
   std::string scope;  ///< the queue (local puts) or the endpoint (gateway)
   std::string id;
   std::array<unsigned char, 32> body_sha256{};
+  int64_t first_sent_ms = 0;  ///< when the message was first sent, by our clock; 0: unknown. A new id at or before the store's
+                              ///< horizon is PutOutcome::too_old
 };
 /// The store of ids that callers named on local puts (--id, --unique); no endpoint can have this name.
 inline constexpr std::string_view local_dedup_store = "+local";
@@ -97,9 +99,11 @@ inline constexpr std::string_view local_dedup_store = "+local";
 struct PutOptions {
   int64_t due_at_ms = 0;  ///< 0: ready at once
   std::optional<DedupKey> dedup;
+  int64_t expires_at_ms = 0;  ///< by our clock; 0: what TimeSent and TimeToBeReceived say
 };
 
-enum class PutOutcome { stored, duplicate, conflict };  ///< conflict: same id, other body; nothing stored
+/// conflict: same id, other body. too_old: cannot be told apart from a duplicate. Both: nothing stored.
+enum class PutOutcome { stored, duplicate, conflict, too_old };
 
 struct PutResult {
   PutOutcome outcome = PutOutcome::stored;

@@ -153,6 +153,31 @@ TEST_CASE("dedup store: purge deletes what is before the cut, keeps what is in u
   CHECK(*store->horizon_ms() == 5500);
 }
 
+TEST_CASE("dedup store: a new id from before the horizon is refused, a known one is a duplicate") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  auto in_use = [](const gw::Xid&) { return false; };
+  auto known = row("known");
+  known.seen_at_ms = 9000;
+  decide(*store, {known});
+  REQUIRE(store->purge(5000, in_use, false));
+  auto at = row("at"), after = row("after"), unknown_age = row("unknown-age");
+  at.first_sent_ms = 5000;
+  after.first_sent_ms = 5001;
+  known.first_sent_ms = 4000;
+  auto d = decide(*store, {at, after, unknown_age, known});
+  CHECK(d[0].too_old);
+  CHECK_FALSE(d[0].inserted);
+  CHECK(d[1].inserted);
+  CHECK(d[2].inserted);
+  CHECK_FALSE(d[3].too_old);
+  CHECK(d[3].existing.id == "known");
+  CHECK_FALSE(*store->find("Store1", "at"));
+  auto group = decide(*store, {row("with-old"), at}, {0, 0});
+  CHECK_FALSE(group[0].inserted);
+  CHECK_FALSE(*store->find("Store1", "with-old"));
+}
+
 TEST_CASE("dedup store: list visits every row once, oldest first, and can be stopped") {
   TempRoot root;
   auto store = open_store(root.path);
