@@ -1,5 +1,7 @@
 #include "outbox.hpp"
 
+#include <time.h>
+
 #include <algorithm>
 
 #include "units.hpp"
@@ -93,13 +95,40 @@ std::string submit_head(const Message& message, const RequestContext& context) {
   add_message_headers(head, message, context);
   head.plain("NServiceBus.Gateway", "True");
   head.plain("NServiceBus.CallType", "SingleCallSubmit");
-  head.plain("Content-MD5", context.content_md5);
   std::string text = std::move(head).take();
+  if (!context.content_md5.empty()) text += content_md5_line(context.content_md5, context.lower_case_names);
   // The one value that is not encoded.
   text += context.lower_case_names ? "content-type" : "Content-Type";
   text += ": application/x-www-form-urlencoded";
   text += '\0';
   return text;
+}
+
+std::string content_md5_line(const std::string& md5_base64, bool lower_case_names) {
+  HeadWriter line(lower_case_names);
+  line.plain("Content-MD5", md5_base64);
+  return std::move(line).take();
+}
+
+bool window_open(const std::string& window, int64_t now_ms, int64_t* opens_at_ms) {
+  if (window.size() != 11) return true;
+  auto minutes = [&](size_t at) { return std::stoi(window.substr(at, 2)) * 60 + std::stoi(window.substr(at + 3, 2)); };
+  const int from = minutes(0), to = minutes(6);
+  const time_t now = static_cast<time_t>(now_ms / 1000);
+  tm local{};
+  localtime_r(&now, &local);
+  const int at = local.tm_hour * 60 + local.tm_min;
+  const bool open = from < to ? at >= from && at < to : at >= from || at < to;
+  if (!open && opens_at_ms) {
+    // mktime puts a time that daylight saving skips or doubles where it belongs.
+    local.tm_mday += at < from ? 0 : 1;
+    local.tm_hour = from / 60;
+    local.tm_min = from % 60;
+    local.tm_sec = 0;
+    local.tm_isdst = -1;
+    *opens_at_ms = static_cast<int64_t>(mktime(&local)) * 1000;
+  }
+  return open;
 }
 
 size_t head_lines(std::string_view head) { return static_cast<size_t>(std::count(head.begin(), head.end(), '\0')); }

@@ -19,6 +19,9 @@ std::string outbox_of_site(std::string_view key);
 /// The key, if `queue` is the outbox of a site.
 std::optional<std::string> site_of_outbox(std::string_view queue);
 
+/// Is the transfer window ("22:00-05:00", local time; empty: always) open? If not, `opens_at_ms` says when it will be.
+bool window_open(const std::string& window, int64_t now_ms, int64_t* opens_at_ms = nullptr);
+
 /// What stands beside the message in the head of a request.
 struct RequestContext {
   unsigned failures = 0;              ///< failed attempts so far: NServiceBus.Retries from the second on
@@ -26,11 +29,13 @@ struct RequestContext {
   std::string originating_site;       ///< `http,URL` where replies can be sent; empty: what the message says
   bool original_version_1 = false;    ///< receivers of versions 3, 4 and gateway 1 want two headers more
   bool lower_case_names = false;
-  std::string content_md5;            ///< base64
+  std::string content_md5;            ///< base64; empty: left out, added later
 };
 
 /// The header lines of a submit, each `Name: value` ended by NUL, names and values URL-encoded. Without Host, Content-Length and Date.
 std::string submit_head(const Message& message, const RequestContext& context);
+/// `Content-MD5: ...` with its NUL.
+std::string content_md5_line(const std::string& md5_base64, bool lower_case_names);
 /// How many lines `head` has.
 size_t head_lines(std::string_view head);
 

@@ -1,0 +1,49 @@
+// The options of `gw-send forward`: gw-send shows and checks them, the program it starts obeys them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config.hpp"
+#include "result.hpp"
+#include "retry_policy.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace gw {
+
+inline constexpr unsigned max_transfers_default = 256;
+inline constexpr int64_t connect_timeout_default_ms = 10'000;
+inline constexpr int64_t answer_timeout_default_ms = 100'000;
+
+/// What the command line said; empty: not given.
+struct ForwardOptions {
+  bool once = false, drain = false;
+  std::string to, endpoint, error_queue;
+  std::vector<std::string> sites;
+  std::string retries, retry_increment, outages, give_up_after, probe_interval;
+  std::string max_transfers, rate, connect_timeout, answer_timeout;
+  bool listed = false;  ///< take only the messages that stdin lists, end when they are done (gw-send --wait)
+};
+void define_forward_options(CLI::App& app, ForwardOptions& into);
+extern const char forward_usage[];
+extern const char forward_examples[];
+
+/// Options and configuration together.
+struct ForwardSettings {
+  RetryPolicy policy;
+  std::string endpoint, error_queue = "error";
+  unsigned max_transfers = max_transfers_default;
+  uint64_t rate_bytes = 0;  ///< per second, 0: no limit
+  int64_t connect_timeout_ms = connect_timeout_default_ms, answer_timeout_ms = answer_timeout_default_ms;
+};
+/// Command-line options win over the file. usage: a value that cannot be read, naming the option.
+Result<ForwardSettings> resolve_forward_settings(const ForwardOptions& options, const Config& config);
+
+/// The configuration with the sites of --site in it.
+Result<Config> load_config_with_sites(const std::string& path, bool must_exist, const std::vector<std::string>& site_options);
+
+}  // namespace gw

@@ -1,0 +1,33 @@
+#include <CLI/CLI.hpp>
+
+#include "forward_options.hpp"
+
+namespace gw {
+
+const char forward_usage[] = "forward [--once | --drain] [--to SITES] [OPTION]...";
+const char forward_examples[] =
+    "  gw-send forward                                        keep forwarding until told to stop\n"
+    "  gw-send forward --drain --outages wait                 until nothing is left\n"
+    "  gw-send forward --once --site Store1=http://store1:8080/Store1/\n";
+
+void define_forward_options(CLI::App& app, ForwardOptions& into) {
+  app.add_flag("--once", into.once, "one attempt for everything that is due now, then end");
+  app.add_flag("--drain", into.drain, "end when nothing is left");
+  app.add_option("--to", into.to, "only these sites (keys, patterns, groups)")->type_name("SITES");
+  app.add_option("--site", into.sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
+  app.add_option("--endpoint", into.endpoint, "the name of this endpoint in failure headers")->type_name("E");
+  app.add_option("--retries", into.retries, "attempts after the first one [4]")->type_name("N");
+  app.add_option("--retry-increment", into.retry_increment, "retry n comes n x T after the failure [60s]")->type_name("T");
+  app.add_option("--outages", into.outages, "whether the outage of a site uses up attempts [count]")->type_name("count|wait");
+  app.add_option("--give-up-after", into.give_up_after, "with --outages wait: no attempts for older messages [5d]")->type_name("T");
+  app.add_option("--probe-interval", into.probe_interval, "with --outages wait: first pause before a dead site is tried again [60s]")
+      ->type_name("T");
+  app.add_option("--error-queue", into.error_queue, "where messages go whose attempts are used up [error]")->type_name("Q");
+  app.add_option("--max-transfers", into.max_transfers, "requests at once, all sites together [256]")->type_name("N");
+  app.add_option("--rate", into.rate, "at most so many bytes of bodies a second")->type_name("SIZE/s");
+  app.add_option("--connect-timeout", into.connect_timeout, "longest wait for a connection [10s]")->type_name("T");
+  app.add_option("--answer-timeout", into.answer_timeout, "longest wait for progress and for the answer [100s]")->type_name("T");
+  app.add_flag("--listed", into.listed)->group("");
+}
+
+}  // namespace gw

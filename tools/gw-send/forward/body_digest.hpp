@@ -1,0 +1,45 @@
+// Content-MD5 of bodies. Those in memory are done at once; files on a thread of their own, with constant memory, so that one of
+// many gigabytes delays nobody. A file that goes to many sites is read once.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "transfer.hpp"
+
+namespace gw {
+
+/// base64 of the MD5 of a body in memory.
+std::string content_md5(const std::string& bytes);
+
+class BodyDigester {
+ public:
+  /// `ready` gets each transfer with its digest; an error text instead if the file cannot be read. Called from the thread.
+  using Ready = std::function<void(TransferPtr&&, std::string md5, std::string error)>;
+  explicit BodyDigester(Ready ready) : ready_(std::move(ready)) {}
+  ~BodyDigester();
+  void add(TransferPtr transfer);
+
+ private:
+  struct Known {
+    uint64_t device, inode, bytes;
+    int64_t changed_ns;
+    std::string md5;
+  };
+  void run();
+  Result<std::string> digest(const BodyFile& file);
+
+  Ready ready_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<TransferPtr> waiting_;
+  bool stop_ = false;
+  std::deque<Known> known_;  // the thread's own; newest first
+  std::thread thread_;       // started with the first file
+};
+
+}  // namespace gw

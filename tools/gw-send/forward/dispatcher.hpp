@@ -1,0 +1,148 @@
+// The half of the forwarder that owns the outboxes: claims what is due, and turns what the send loop brings back into
+// outcomes, retries and failures. All storage work is done here, on one thread, so that requests go on meanwhile.
+//
+// Each site has its own outbox, claims, circuit and schedule. What came back together is committed together: first the
+// outcomes, then the acks.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "body_digest.hpp"
+#include "forward_options.hpp"
+#include "outcome_store.hpp"
+#include "queue.hpp"
+#include "send_loop.hpp"
+#include "transfer.hpp"
+
+namespace gw {
+
+/// What a forwarder is to do.
+struct ForwardJob {
+  enum class Mode { daemon, once, drain, listed };
+  Mode mode = Mode::daemon;
+  std::string config_path;
+  bool config_must_exist = false;
+  ForwardOptions options;
+};
+
+/// A message named by gw-send: its outbox's site and number.
+struct ListedMessage {
+  std::string site;
+  uint64_t seq = 0;
+  int64_t due_at_ms = 0;
+};
+
+class Dispatcher {
+ public:
+  Dispatcher(Root& root, OutcomeStore& store, ForwardJob job);
+  ~Dispatcher();
+
+  /// Reads the configuration, takes the locks of a forwarder, makes the queues it owns. not_now: another one runs (its pid is in the text).
+  Result<void> prepare();
+  /// Starts the thread.
+  void start(SendLoop& send_loop);
+
+  // From any thread:
+  void give_back(std::vector<TransferPtr>&& transfers);
+  void list(std::vector<ListedMessage>&& messages);
+  void no_more_listed();
+  void reload();
+  /// Claims nothing more; ends when everything is back.
+  void stop();
+  bool ended() const { return ended_.load(std::memory_order_acquire); }
+
+  /// After the end: the exit code, or why it failed.
+  Result<ExitCode> result();
+
+ private:
+  struct Site;
+  struct Settlement;
+  using SitePtr = std::unique_ptr<Site>;
+
+  // configuration (dispatcher_sites.cpp)
+  Result<void> configure(const Config& config);
+  void configure_site(const SiteConfig& config);
+  void reload_now();
+  void reload_if_changed();
+  Result<void> take_singletons();
+  Result<void> open_outboxes();
+  void look_for_other_forwarders();
+  void list_what_is_due();
+
+  // the thread (dispatcher.cpp)
+  void run();
+  void watch();
+  std::vector<TransferPtr> wait_for_work();
+  int64_t idle_ms() const;
+  void tick();
+  void notice_bells();
+  void take_listed();
+  void probe_where_asked();
+  bool finished();
+  bool outbox_empty(Site& site);
+  void conclude();
+  void fail(Error error);
+
+  // claiming (dispatcher_claim.cpp)
+  void claim_more();
+  size_t wanted(const Site& site, int64_t now_ms) const;
+  void claim_from(Site& site, size_t wanted, int64_t now_ms);
+  std::vector<Claim> claim_next(Site& site, size_t wanted, int64_t now_ms);
+  std::vector<Claim> claim_listed(Site& site, size_t wanted, int64_t now_ms);
+  void dispatch(Site& site, Claim claim, int64_t now_ms);
+  void set_head(Transfer& transfer, const std::string& md5);
+  void give_up_old(Site& site, int64_t now_ms);
+
+  // settling (dispatcher_settle.cpp)
+  void settle(std::vector<TransferPtr>&& transfers);
+  void settle_one(TransferPtr transfer, Settlement& into);
+  void settle_unsent(TransferPtr transfer);
+  void settle_delivered(TransferPtr transfer, Site& site, Settlement& into);
+  void settle_failed(TransferPtr transfer, Site& site, Settlement& into);
+  void settle_final(TransferPtr transfer, Site& site, Settlement& into, OutcomeState state, const std::string& reason, bool gave_up);
+  void note_answer(Site& site, const Transfer& transfer);
+  void commit(Settlement& settlement);
+  bool record_outcomes(Settlement& settlement);
+
+  Root& root_;
+  OutcomeStore& store_;
+  ForwardJob job_;
+  std::shared_ptr<const ForwardSettings> settings_;
+  std::string originating_site_;
+  Queue error_queue_;
+  std::vector<SitePtr> sites_;
+  std::unordered_map<std::string, size_t> site_by_key_;
+  UniqueFd singleton_;
+  SendLoop* send_loop_ = nullptr;
+  std::unique_ptr<BodyDigester> digester_;
+  std::vector<TransferPtr> batch_;      // prepared, to be submitted together
+  std::vector<TransferPtr> own_back_;   // verdicts that need no request
+  std::vector<Outcome> late_outcomes_;  // could not be stored: full disk
+  size_t out_ = 0;                      // transfers that are not settled yet, all sites
+  size_t first_site_ = 0;
+  int64_t ticked_ms_ = 0, maintained_ms_ = 0, probes_seen_ms_ = 0;
+  std::string config_stamp_;
+  uint64_t failed_total_ = 0;
+  bool left_over_ = false;
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable wake_;
+  std::vector<TransferPtr> back_;
+  std::vector<ListedMessage> listed_;
+  bool bell_rang_ = true, reload_ = false, stop_ = false, listed_end_ = false;
+
+  std::atomic<bool> ended_{false}, end_watch_{false};
+  Result<ExitCode> result_{ExitCode::ok};
+  std::thread thread_, watcher_;
+};
+
+}  // namespace gw

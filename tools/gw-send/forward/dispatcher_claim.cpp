@@ -1,0 +1,181 @@
+// What the dispatcher claims, and how a claimed message becomes a request.
+#include <algorithm>
+
+#include "diag.hpp"
+#include "dispatcher_site.hpp"
+#include "outbox.hpp"
+#include "units.hpp"
+
+namespace gw {
+namespace {
+
+constexpr int64_t claim_trouble_pause_ms = 1000;
+constexpr int64_t empty_claim_pause_ms = 50;  // next_due_ms() is a lower bound: do not spin on it
+constexpr double fast_answer_ms = 20;         // sites that answer within this get work before they ask for it
+constexpr unsigned fast_answers = 8;
+constexpr size_t ahead_min = 16, ahead_max = 256;
+constexpr size_t give_up_at_once = 64;
+
+}  // namespace
+
+/// How many more messages this site should get now.
+size_t Dispatcher::wanted(const Site& site, int64_t now) const {
+  if (!site.usable() || site.paused_until_ms > now) return 0;
+  if (job_.mode == ForwardJob::Mode::once || job_.mode == ForwardJob::Mode::listed) {
+    if (site.listed.empty() || site.listed.begin()->first > now) return 0;
+  } else if (!site.look && site.next_due_ms > now) {
+    return 0;
+  }
+  if (site.circuit.open()) return site.circuit.may_send(now) ? 1 : 0;
+  if (!window_open(site.target->window, now)) return 0;
+  size_t limit = site.target->concurrency;
+  if (site.answers >= fast_answers && site.answer_ms < fast_answer_ms) limit += std::clamp(limit * 2, ahead_min, ahead_max);
+  return site.out < limit ? limit - site.out : 0;
+}
+
+void Dispatcher::claim_more() {
+  const int64_t now = now_ms();
+  const size_t most = settings_->max_transfers + std::min<size_t>(settings_->max_transfers, ahead_max);
+  // Sites that do not answer hold their requests until the time is up: they share half of the room, so that the others have theirs.
+  size_t hanging = 0;
+  for (const SitePtr& site : sites_)
+    if (!site->record.up) hanging += site->out;
+  const size_t hanging_most = std::max<size_t>(settings_->max_transfers / 2, 1);
+  for (size_t i = 0; i < sites_.size(); ++i) {
+    Site& site = *sites_[(first_site_ + i) % sites_.size()];
+    if (site.circuit.open()) give_up_old(site, now);
+    size_t want = std::min(wanted(site, now), most - std::min(most, out_));
+    if (!site.record.up) want = std::min(want, hanging_most - std::min(hanging_most, hanging));
+    if (want == 0) continue;
+    const size_t before = site.out;
+    claim_from(site, want, now);
+    if (!site.record.up) hanging += site.out - before;
+  }
+  if (!sites_.empty()) first_site_ = (first_site_ + 1) % sites_.size();
+  if (!batch_.empty()) send_loop_->submit(std::move(batch_));
+  batch_.clear();
+}
+
+void Dispatcher::claim_from(Site& site, size_t want, int64_t now) {
+  const bool listed = job_.mode == ForwardJob::Mode::once || job_.mode == ForwardJob::Mode::listed;
+  site.bell = site.queue.bell();
+  std::vector<Claim> claims = listed ? claim_listed(site, want, now) : claim_next(site, want, now);
+  for (Claim& claim : claims) dispatch(site, std::move(claim), now);
+}
+
+std::vector<Claim> Dispatcher::claim_next(Site& site, size_t want, int64_t now) {
+  auto claims = site.queue.claim(want, true);
+  if (!claims) {
+    site.look = false;
+    site.held = claims.error().code == ExitCode::not_now;
+    site.next_due_ms = now + claim_trouble_pause_ms;
+    if (site.held) return {};
+    event(Level::error, "outbox-unreadable", {{"site", site.key}, {"reason", claims.error().text}});
+    // It may have been removed and made again.
+    if (auto again = root_.create_queue(outbox_of_site(site.key))) site.queue = *again;
+    site.paused_until_ms = now + claim_trouble_pause_ms;
+    return {};
+  }
+  site.held = false;
+  if (claims->size() < want) {
+    site.look = false;
+    site.next_due_ms = site.queue.next_due_ms();
+    if (claims->empty()) site.next_due_ms = std::max(site.next_due_ms, now + empty_claim_pause_ms);
+  }
+  return *std::move(claims);
+}
+
+std::vector<Claim> Dispatcher::claim_listed(Site& site, size_t want, int64_t now) {
+  std::vector<Claim> claims;
+  while (claims.size() < want && !site.listed.empty() && site.listed.begin()->first <= now) {
+    const uint64_t seq = site.listed.begin()->second;
+    site.listed.erase(site.listed.begin());
+    auto claim = site.queue.claim_seq(seq);
+    if (claim && *claim) {
+      claims.push_back(std::move(**claim));
+      continue;
+    }
+    // Held, or claimed by somebody: gw-send's own are tried again until they are gone.
+    site.held = !claim && claim.error().code == ExitCode::not_now;
+    if (job_.mode == ForwardJob::Mode::once) {
+      left_over_ |= !claim;
+      continue;
+    }
+    auto there = site.queue.read(seq);
+    if (there && *there) site.listed.emplace(now + claim_trouble_pause_ms / 4, seq);
+    if (!there) event(Level::error, "outbox-unreadable", {{"site", site.key}, {"reason", there.error().text}});
+  }
+  return claims;
+}
+
+void Dispatcher::dispatch(Site& site, Claim claim, int64_t now) {
+  auto transfer = std::make_unique<Transfer>(std::move(claim));
+  transfer->target = site.target;
+  transfer->site = site.number;
+  transfer->connect_timeout_ms = settings_->connect_timeout_ms;
+  transfer->answer_timeout_ms = settings_->answer_timeout_ms;
+  ++site.out;
+  ++out_;
+  const MessageInfo& info = transfer->claim.info();
+  if (info.expires_at_ms != 0 && now >= info.expires_at_ms) {
+    transfer->verdict = Transfer::Verdict::expired;
+    own_back_.push_back(std::move(transfer));
+    return;
+  }
+  transfer->probe = site.circuit.sent();
+  const Body& body = std::as_const(transfer->claim).message().body;
+  set_head(*transfer, body.is_file() ? "" : content_md5(body.bytes()));
+  if (body.is_file())
+    digester_->add(std::move(transfer));
+  else
+    batch_.push_back(std::move(transfer));
+}
+
+void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
+  const Message& message = std::as_const(transfer.claim).message();
+  RequestContext context;
+  context.failures = transfer.claim.info().failures;
+  context.originating_site = originating_site_;
+  context.original_version_1 = transfer.target->original_version_1;
+  context.lower_case_names = transfer.target->lower_case_names;
+  context.content_md5 = md5;
+  if (context.failures > 0) {
+    auto last = store_.find(message.id(), transfer.target->key);
+    context.last_failure_us = last && *last ? (*last)->since_ms * 1000 : now_us();
+  }
+  transfer.head = submit_head(message, context);
+}
+
+/// While a site is out of order nothing is sent to it, but messages grow too old.
+void Dispatcher::give_up_old(Site& site, int64_t now) {
+  if (!site.usable() || now < site.give_up_check_ms || settings_->policy.outages != Outages::wait) return;
+  const int64_t limit = settings_->policy.give_up_after_ms;
+  std::vector<uint64_t> old;
+  site.give_up_check_ms = INT64_MAX;
+  auto scanned = site.queue.scan([&](const MessageInfo& info) {
+    const int64_t at = info.put_at_ms > INT64_MAX - limit ? INT64_MAX : info.put_at_ms + limit;
+    if (at > now || old.size() == give_up_at_once) {
+      site.give_up_check_ms = at;
+      return false;
+    }
+    if (info.state != MessageState::claimed) old.push_back(info.seq);
+    return true;
+  });
+  // Newer ones may come, or a claimed one come back.
+  site.give_up_check_ms = std::min(site.give_up_check_ms, now + std::clamp<int64_t>(limit, 100, 60'000));
+  if (!scanned) return;
+  for (uint64_t seq : old) {
+    auto claim = site.queue.claim_seq(seq);
+    if (!claim || !*claim) continue;
+    auto transfer = std::make_unique<Transfer>(std::move(**claim));
+    transfer->target = site.target;
+    transfer->site = site.number;
+    transfer->verdict = Transfer::Verdict::too_old;
+    std::erase_if(site.listed, [&](const auto& entry) { return entry.second == seq; });
+    ++site.out;
+    ++out_;
+    own_back_.push_back(std::move(transfer));
+  }
+}
+
+}  // namespace gw

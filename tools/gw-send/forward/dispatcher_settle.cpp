@@ -1,0 +1,315 @@
+// From answers to outcomes: acks, retries, the error queue.
+#include <algorithm>
+
+#include "diag.hpp"
+#include "dispatcher_site.hpp"
+#include "failure.hpp"
+#include "outbox.hpp"
+#include "units.hpp"
+
+namespace gw {
+namespace {
+
+constexpr size_t reason_body_bytes = 1024;
+constexpr size_t late_outcomes_max = 100'000;
+constexpr int64_t commit_trouble_pause_ms = 1000;
+constexpr int64_t after_probe_ms = 50;  // a message that was just tried lets another one be the next probe
+
+bool is_delivered(const HttpAnswer& answer) { return answer.status == 200 && answer.complete && answer.body == "OK"; }
+
+std::string cut_utf8(const std::string& text, size_t limit) {
+  if (text.size() <= limit) return text;
+  size_t end = limit;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
+/// `503 Service Unavailable: first KiB of the body`, or what the library says.
+std::string describe(const HttpAnswer& answer) {
+  if (answer.status == 0) return answer.error.empty() ? "no answer" : "no answer: " + answer.error;
+  std::string text = std::to_string(answer.status);
+  if (!answer.reason.empty()) text += " " + answer.reason;
+  const std::string more = answer.complete ? cut_utf8(answer.body, reason_body_bytes) : answer.error;
+  if (!more.empty()) text += ": " + more;
+  return text;
+}
+
+}  // namespace
+
+/// What a group of transfers comes to; committed together.
+struct Dispatcher::Settlement {
+  struct After {
+    size_t site = 0;
+    uint64_t seq = 0;
+    std::string id;
+    unsigned attempt = 0;
+    int status = 0;
+    std::string reason;
+    int64_t next_try_ms = 0;
+    OutcomeState state = OutcomeState::stored;
+  };
+  std::vector<Outcome> outcomes;
+  std::vector<Transaction> transactions;
+  std::vector<After> after;  // parallel to transactions
+
+  void add(Transaction transaction, Outcome outcome, size_t site, uint64_t seq) {
+    after.push_back({site, seq, outcome.id, outcome.attempts, outcome.status, outcome.reason, outcome.next_try_ms, outcome.state});
+    transactions.push_back(std::move(transaction));
+    outcomes.push_back(std::move(outcome));
+  }
+};
+
+namespace {
+
+/// The fields that are known, and only those.
+void attempt_event(const std::string& id, const std::string& site, unsigned attempt, int status, const std::string& reason,
+                   int64_t next_try_ms) {
+  const std::string next = next_try_ms > 0 ? format_rfc3339(next_try_ms) : "";
+  const char* name = "attempt-failed";
+  if (status != 0 && next_try_ms > 0)
+    event(Level::warn, name,
+          {{"id", id}, {"site", site}, {"attempt", attempt}, {"status", status}, {"reason", reason}, {"next_try_at", next}});
+  else if (next_try_ms > 0)
+    event(Level::warn, name, {{"id", id}, {"site", site}, {"attempt", attempt}, {"reason", reason}, {"next_try_at", next}});
+  else if (status != 0)
+    event(Level::error, name, {{"id", id}, {"site", site}, {"attempt", attempt}, {"status", status}, {"reason", reason}});
+  else
+    event(Level::error, name, {{"id", id}, {"site", site}, {"attempt", attempt}, {"reason", reason}});
+}
+
+}  // namespace
+
+void Dispatcher::settle(std::vector<TransferPtr>&& transfers) {
+  if (transfers.empty() && late_outcomes_.empty()) return;
+  // First what speaks for the sites: it decides how failures of the same round are read.
+  for (const TransferPtr& transfer : transfers) note_answer(*sites_[transfer->site], *transfer);
+  Settlement settlement;
+  for (TransferPtr& transfer : transfers) settle_one(std::move(transfer), settlement);
+  commit(settlement);
+}
+
+/// The site answered: it is not out of order.
+void Dispatcher::note_answer(Site& site, const Transfer& transfer) {
+  if (!transfer.sent || transfer.answer.status == 0) return;
+  const Attempt attempt{true, transfer.answer.status, 0, false};
+  if (is_outage(attempt)) return;
+  site.last_answer_ms = std::max(site.last_answer_ms, transfer.finished_ms);
+  const double took_ms = static_cast<double>(transfer.finished_ms - transfer.started_ms);
+  site.answer_ms = site.answers == 0 ? took_ms : site.answer_ms * 0.9 + took_ms * 0.1;
+  if (site.answers < 1000) ++site.answers;
+  if (!site.record.up) {
+    site.record.up = true;
+    site.record_changed = true;
+  }
+  if (!site.circuit.open()) return;
+  site.circuit.answered();
+  site.record.next_try_ms = 0;
+  site.record_changed = true;
+  event(Level::info, "site-up", {{"site", site.key}});
+}
+
+void Dispatcher::settle_one(TransferPtr transfer, Settlement& into) {
+  Site& site = *sites_[transfer->site];
+  switch (transfer->verdict) {
+    case Transfer::Verdict::expired:
+      return settle_final(std::move(transfer), site, into, OutcomeState::expired, "time to be received is over", false);
+    case Transfer::Verdict::too_old: {
+      auto last = store_.find(transfer->id(), site.key);
+      const std::string reason = last && *last ? (*last)->reason : site.record.last_error;
+      return settle_final(std::move(transfer), site, into, OutcomeState::failed, reason, true);
+    }
+    case Transfer::Verdict::unreadable:
+      return settle_failed(std::move(transfer), site, into);
+    case Transfer::Verdict::by_answer:
+      break;
+  }
+  if (!transfer->sent) return settle_unsent(std::move(transfer));
+  if (is_delivered(transfer->answer)) return settle_delivered(std::move(transfer), site, into);
+  settle_failed(std::move(transfer), site, into);
+}
+
+/// It was not tried: back to its old place.
+void Dispatcher::settle_unsent(TransferPtr transfer) {
+  Site& site = *sites_[transfer->site];
+  if (transfer->probe) site.circuit.probe_given_back();
+  if (job_.mode == ForwardJob::Mode::listed || job_.mode == ForwardJob::Mode::once) site.listed.emplace(0, transfer->claim.seq());
+  transfer->claim.release();
+  site.look = true;
+  --site.out;
+  --out_;
+}
+
+void Dispatcher::settle_delivered(TransferPtr transfer, Site& site, Settlement& into) {
+  const int64_t now = now_ms();
+  Outcome outcome;
+  outcome.id = transfer->id();
+  outcome.site = site.key;
+  outcome.state = OutcomeState::delivered;
+  outcome.since_ms = now;
+  outcome.attempts = transfer->claim.info().failures + 1;
+  outcome.status = transfer->answer.status;
+  site.record.last_delivered_ms = now;
+  site.record_changed = true;
+  const uint64_t seq = transfer->claim.seq();
+  if (!site.unanswered.empty()) site.unanswered.erase(seq);
+  Transaction transaction;
+  transaction.ack(std::move(transfer->claim));
+  into.add(std::move(transaction), std::move(outcome), site.number, seq);
+}
+
+void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& into) {
+  const HttpAnswer& answer = transfer->answer;
+  const MessageInfo& info = transfer->claim.info();
+  const int64_t now = now_ms();
+  Attempt attempt{answer.status != 0, answer.status, answer.retry_after_ms, false};
+  if (transfer->verdict == Transfer::Verdict::unreadable) attempt.answered = true;  // no fault of the site's
+  if (!attempt.answered) {
+    const int64_t first = site.unanswered.try_emplace(info.seq, transfer->started_ms).first->second;
+    attempt.others_answered = site.last_answer_ms >= first;
+  }
+  const std::string reason = transfer->verdict == Transfer::Verdict::unreadable ? answer.error : describe(answer);
+  site.record.last_error = reason;
+  site.record.up = !is_outage(attempt);
+  site.record_changed = true;
+  const bool alone = !attempt.answered && attempt.others_answered;
+  if (settings_->policy.outages == Outages::wait && is_outage(attempt) && !alone) {
+    if (site.circuit.failed(now, attempt.retry_after_ms, transfer->probe)) {
+      site.give_up_check_ms = 0;
+      send_loop_->recall(site.number);
+      event(Level::warn, "site-down", {{"site", site.key}, {"reason", reason}, {"next_try_at", format_rfc3339(site.circuit.probe_at_ms())}});
+    }
+    site.record.next_try_ms = site.circuit.probe_at_ms();
+  } else if (transfer->probe) {
+    site.circuit.probe_given_back();
+  }
+  const Decision decision = decide(settings_->policy, attempt, info.failures, info.put_at_ms, now, site.circuit.probe_at_ms());
+  if (decision.kind == Decision::Kind::error)
+    return settle_final(std::move(transfer), site, into, OutcomeState::failed, reason, decision.gave_up);
+
+  const bool counts = decision.kind == Decision::Kind::retry;
+  Outcome outcome;
+  outcome.id = transfer->id();
+  outcome.site = site.key;
+  outcome.since_ms = now;
+  outcome.attempts = info.failures + (counts ? 1 : 0);
+  outcome.status = answer.status;
+  outcome.reason = reason;
+  outcome.next_try_ms = decision.due_at_ms;
+  const uint64_t seq = info.seq;
+  const int64_t due = counts ? decision.due_at_ms : decision.due_at_ms + after_probe_ms;
+  Transaction transaction;
+  transaction.defer(std::move(transfer->claim), Defer{due, counts});
+  into.add(std::move(transaction), std::move(outcome), site.number, seq);
+  into.after.back().attempt = counts ? into.after.back().attempt : into.after.back().attempt + 1;
+}
+
+/// Leaves the outbox for good.
+void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into, OutcomeState state, const std::string& reason,
+                              bool gave_up) {
+  const MessageInfo& info = transfer->claim.info();
+  const Message& message = std::as_const(transfer->claim).message();
+  const HttpAnswer& answer = transfer->answer;
+  const bool tried = transfer->verdict == Transfer::Verdict::by_answer || transfer->verdict == Transfer::Verdict::unreadable;
+  Outcome outcome;
+  outcome.id = message.id();
+  outcome.site = site.key;
+  outcome.state = state;
+  outcome.since_ms = now_ms();
+  outcome.attempts = info.failures + (tried ? 1 : 0);
+  outcome.status = answer.status;
+  outcome.reason = gave_up ? "given up after " + human_duration(settings_->policy.give_up_after_ms) + (reason.empty() ? "" : ": " + reason)
+                           : reason;
+  Transaction transaction;
+  if (state == OutcomeState::failed) {
+    Failure failure;
+    const std::string& endpoint =
+        settings_->endpoint.empty() ? std::string(message.headers.get(header::originating_endpoint)) : settings_->endpoint;
+    const std::string queue = endpoint.empty() ? outbox_of_site(site.key) : endpoint + ".gateway";
+    failure.failed_queue = queue + "@" + root_.machine();
+    failure.exception_type = gave_up ? "Gatepost.GivenUp" : answer.status == 0 ? "Gatepost.NoAnswer" : "Gatepost.TransferFailed";
+    failure.message = outcome.reason;
+    failure.stack_trace = "at POST " + transfer->target->url + "\nsite " + site.key + ", attempt " + std::to_string(outcome.attempts);
+    failure.source = "gw-send";
+    failure.processing_endpoint = endpoint;
+    failure.processing_machine = root_.machine();
+    failure.at_us = now_us();
+    Message failed = message;
+    if (auto last = store_.find(outcome.id, site.key); info.failures > 0 && last && *last)
+      failed.headers.set(header::retries_timestamp, format_nsb_time((*last)->since_ms * 1000));
+    add_failure_headers(failed.headers, failure);
+    transaction.put(error_queue_, std::move(failed));
+  }
+  const uint64_t seq = info.seq;
+  site.unanswered.erase(seq);
+  transaction.ack(std::move(transfer->claim));
+  into.add(std::move(transaction), std::move(outcome), site.number, seq);
+}
+
+/// False: the store is broken, nothing may be acked.
+bool Dispatcher::record_outcomes(Settlement& settlement) {
+  std::vector<Outcome> rows = std::move(late_outcomes_);
+  late_outcomes_.clear();
+  std::move(settlement.outcomes.begin(), settlement.outcomes.end(), std::back_inserter(rows));
+  std::vector<SiteRecord> changed;
+  for (SitePtr& site : sites_)
+    if (std::exchange(site->record_changed, false)) changed.push_back(site->record);
+  if (rows.empty() && changed.empty()) return true;
+  auto recorded = store_.record(rows, changed);
+  if (recorded) return true;
+  if (recorded.error().code != ExitCode::not_now) {
+    fail(recorded.error());
+    return false;
+  }
+  // A full disk must be able to empty itself: acks go on, their outcomes follow as soon as there is room.
+  event(Level::error, "outcomes-late", {{"waiting", rows.size()}, {"reason", recorded.error().text}});
+  if (rows.size() > late_outcomes_max) rows.erase(rows.begin(), rows.end() - static_cast<std::ptrdiff_t>(late_outcomes_max));
+  late_outcomes_ = std::move(rows);
+  return true;
+}
+
+void Dispatcher::commit(Settlement& settlement) {
+  if (!record_outcomes(settlement)) {
+    // Destroying the transactions gives every message back.
+    for (const Settlement::After& after : settlement.after) {
+      --sites_[after.site]->out;
+      --out_;
+    }
+    return;
+  }
+  if (settlement.transactions.empty()) return;
+  auto results = root_.commit_all(std::move(settlement.transactions));
+  for (size_t i = 0; i < results.size(); ++i) {
+    const Settlement::After& after = settlement.after[i];
+    Site& site = *sites_[after.site];
+    --site.out;
+    --out_;
+    site.look = true;
+    if (!results[i]) {
+      const Error& error = results[i].error();
+      event(Level::error, "commit-failed", {{"id", after.id}, {"site", site.key}, {"reason", error.text}});
+      if (error.code != ExitCode::not_now) fail(error);
+      site.paused_until_ms = now_ms() + commit_trouble_pause_ms;
+      if (job_.mode == ForwardJob::Mode::listed) site.listed.emplace(site.paused_until_ms, after.seq);
+      if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
+      continue;
+    }
+    switch (after.state) {
+      case OutcomeState::delivered:
+        event(Level::debug, "delivered", {{"id", after.id}, {"site", site.key}, {"attempt", after.attempt}});
+        break;
+      case OutcomeState::expired:
+        event(Level::warn, "expired", {{"id", after.id}, {"site", site.key}});
+        break;
+      case OutcomeState::stored:
+        if (job_.mode == ForwardJob::Mode::listed) site.listed.emplace(after.next_try_ms, after.seq);
+        if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
+        attempt_event(after.id, site.key, after.attempt, after.status, after.reason, after.next_try_ms);
+        break;
+      default:
+        ++failed_total_;
+        attempt_event(after.id, site.key, after.attempt, after.status, after.reason, 0);
+    }
+  }
+}
+
+}  // namespace gw

@@ -1,0 +1,180 @@
+// The dispatcher's sites: from the configuration, and which of them are ours.
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "diag.hpp"
+#include "dispatcher_site.hpp"
+#include "outbox.hpp"
+#include "units.hpp"
+
+namespace gw {
+namespace {
+
+std::string file_stamp(const std::string& path) {
+  struct stat file {};
+  if (path.empty() || ::stat(path.c_str(), &file) != 0) return "";
+  return std::to_string(file.st_ino) + "." + std::to_string(file.st_size) + "." + std::to_string(file.st_mtim.tv_sec) + "." +
+         std::to_string(file.st_mtim.tv_nsec);
+}
+
+std::shared_ptr<const Target> make_target(const SiteConfig& config) {
+  auto target = std::make_shared<Target>();
+  target->key = config.key;
+  target->url = config.address;
+  target->type = config.channel_type;
+  target->concurrency = std::max(config.concurrency, 1u);
+  target->rate_bytes = config.rate_bytes.value_or(0);
+  target->window = config.window;
+  target->lower_case_names = config.header_case_lower;
+  target->original_version_1 = config.legacy_mode;
+  return target;
+}
+
+/// `http,URL`: where replies to our messages can be sent. A wildcard channel is told by the machine's name.
+std::string originating_site(const Config& config, const std::string& machine) {
+  if (config.channels.empty()) return "";
+  auto chosen = std::find_if(config.channels.begin(), config.channels.end(), [](const ChannelConfig& c) { return c.is_default; });
+  if (chosen == config.channels.end()) chosen = config.channels.begin();
+  std::string url = chosen->reply_to_uri.empty() ? chosen->address : chosen->reply_to_uri;
+  const size_t host = url.find("://");
+  if (host != std::string::npos && host + 3 < url.size() && (url[host + 3] == '+' || url[host + 3] == '*')) {
+    url.replace(host + 3, 1, machine);
+    event(Level::warn, "reply-address-guessed", {{"address", chosen->address}, {"reply_to_uri", url}});
+  }
+  return chosen->channel_type + "," + url;
+}
+
+}  // namespace
+
+Result<void> Dispatcher::prepare() {
+  config_stamp_ = file_stamp(job_.config_path);
+  GW_TRY_ASSIGN(Config config, load_config_with_sites(job_.config_path, job_.config_must_exist, job_.options.sites));
+  GW_TRY(configure(config));
+  GW_TRY(take_singletons());
+  GW_TRY(open_outboxes());
+  if (job_.mode == ForwardJob::Mode::once) list_what_is_due();
+  return {};
+}
+
+/// Also while running: then nothing has changed if it fails.
+Result<void> Dispatcher::configure(const Config& config) {
+  GW_TRY_ASSIGN(ForwardSettings settings, resolve_forward_settings(job_.options, config));
+  std::vector<const SiteConfig*> chosen;
+  if (job_.options.to.empty()) {
+    for (const SiteConfig& site : config.sites) chosen.push_back(&site);
+  } else {
+    GW_TRY_ASSIGN(chosen, resolve_sites(config, job_.options.to));
+  }
+  for (const SiteConfig* site : chosen) GW_TRY(check_queue_name(outbox_of_site(site->key)));
+  GW_TRY_ASSIGN(error_queue_, root_.create_queue(settings.error_queue));
+  settings_ = std::make_shared<const ForwardSettings>(std::move(settings));
+  originating_site_ = originating_site(config, root_.machine());
+  for (SitePtr& site : sites_) site->target.reset();
+  for (const SiteConfig* site : chosen) configure_site(*site);
+  if (send_loop_) send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
+  return {};
+}
+
+void Dispatcher::configure_site(const SiteConfig& config) {
+  const auto [known, added] = site_by_key_.try_emplace(config.key, sites_.size());
+  if (added) sites_.push_back(std::make_unique<Site>(sites_.size(), config.key, settings_->policy.probe_interval_ms));
+  Site& site = *sites_[known->second];
+  site.target = make_target(config);
+  site.look = true;
+  const bool supported = config.channel_type == "http" || config.channel_type == "https";
+  if (!supported && site.supported)
+    event(Level::warn, "channel-type-unknown", {{"site", site.key}, {"channel_type", config.channel_type}});
+  site.supported = supported;
+}
+
+Result<void> Dispatcher::open_outboxes() {
+  for (SitePtr& site : sites_) {
+    if (site->queue || !site->target) continue;
+    GW_TRY_ASSIGN(site->queue, root_.create_queue(outbox_of_site(site->key)));
+  }
+  return {};
+}
+
+namespace {
+
+Error other_runs(int pid, const std::string& for_what) {
+  return Error{ExitCode::not_now, 0,
+               "a forwarder runs already" + for_what + " (pid " + std::to_string(pid) + "); stop it, or choose other sites with --to"};
+}
+
+std::string singleton_of_site(const std::string& key) { return "forward." + key; }
+
+}  // namespace
+
+/// One forwarder per root; with --to one per site, so that several with different sites can run. Each kind takes its own lock
+/// first and then looks for the other kind, so that of two that start together at least one sees the other.
+Result<void> Dispatcher::take_singletons() {
+  if (job_.mode == ForwardJob::Mode::listed) return {};  // its messages are its own
+  int pid = 0;
+  if (job_.options.to.empty()) {
+    GW_TRY_ASSIGN(auto lock, root_.try_singleton("forward", &pid));
+    if (!lock) return other_runs(pid, "");
+    singleton_ = std::move(*lock);
+    look_for_other_forwarders();
+    return {};
+  }
+  for (SitePtr& site : sites_) {
+    if (!site->target || site->singleton) continue;
+    GW_TRY_ASSIGN(auto lock, root_.try_singleton(singleton_of_site(site->key), &pid));
+    if (!lock) return other_runs(pid, " for site '" + site->key + "'");
+    site->singleton = std::move(*lock);
+  }
+  const Root::SingletonInfo whole = root_.singleton("forward");
+  if (whole.pid != 0) return other_runs(whole.pid, "");
+  return {};
+}
+
+/// A forwarder without --to leaves those sites alone that another one has been given.
+void Dispatcher::look_for_other_forwarders() {
+  if (!job_.options.to.empty() || job_.mode == ForwardJob::Mode::listed) return;
+  for (SitePtr& site : sites_) {
+    const int pid = root_.singleton(singleton_of_site(site->key)).pid;
+    if (pid == site->other_pid) continue;
+    if (pid != 0) event(Level::info, "site-left-alone", {{"site", site->key}, {"pid", pid}});
+    site->other_pid = pid;
+    site->look = true;
+  }
+}
+
+/// --once: what is due now, each once.
+void Dispatcher::list_what_is_due() {
+  const int64_t now = now_ms();
+  for (SitePtr& site : sites_) {
+    if (!site->usable()) continue;
+    auto scanned = site->queue.scan([&](const MessageInfo& info) {
+      const bool due = info.state == MessageState::ready || (info.state == MessageState::deferred && info.due_at_ms <= now);
+      if (due) site->listed.emplace(0, info.seq);
+      return true;
+    });
+    if (!scanned) {
+      event(Level::error, "outbox-unreadable", {{"site", site->key}, {"reason", scanned.error().text}});
+      left_over_ = true;
+    }
+  }
+}
+
+void Dispatcher::reload_now() {
+  config_stamp_ = file_stamp(job_.config_path);
+  auto config = load_config_with_sites(job_.config_path, job_.config_must_exist, job_.options.sites);
+  Result<void> done = config ? configure(*config) : Result<void>(config.error());
+  if (done) done = open_outboxes();
+  if (done && !job_.options.to.empty()) done = take_singletons();
+  if (done)
+    event(Level::info, "config-read", {{"path", job_.config_path}, {"sites", sites_.size()}});
+  else
+    event(Level::error, "config-bad", {{"path", job_.config_path}, {"reason", done.error().text}});
+}
+
+void Dispatcher::reload_if_changed() {
+  if (job_.config_path.empty()) return;
+  const std::string stamp = file_stamp(job_.config_path);
+  if (stamp != config_stamp_ && !stamp.empty()) reload_now();
+}
+
+}  // namespace gw

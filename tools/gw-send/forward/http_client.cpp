@@ -1,0 +1,310 @@
+#include "http_client.hpp"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "gw_assert.hpp"
+#include "units.hpp"
+
+namespace gw {
+namespace {
+
+constexpr int64_t stall_check_ms = 100;
+constexpr long kept_connections_max = 1024;
+// curl leaves a buffer of this size with every transfer.
+constexpr long answer_buffer_bytes = 16 * 1024;
+
+struct MultiCleanup {
+  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
+};
+struct EasyCleanup {
+  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
+};
+
+/// A handle, the request it carries, and what has come back so far. Used again and again.
+struct Slot {
+  std::unique_ptr<CURL, EasyCleanup> easy;
+  HttpRequest request;
+  void* user = nullptr;
+  HttpAnswer answer;
+  std::vector<curl_slist> lines;  // points into request.head: no copies
+  std::array<char, CURL_ERROR_SIZE> error{};
+  uint64_t body_offset = 0;
+  size_t index = 0;  // in the list of those in flight
+  bool too_long = false;
+  // For the answer time-out.
+  int64_t progress_ms = 0;
+  curl_off_t uploaded = 0, downloaded = 0;
+  bool upload_done = false;
+};
+
+size_t on_read(char* buffer, size_t size, size_t count, void* user) noexcept {
+  Slot& slot = *static_cast<Slot*>(user);
+  auto bytes = slot.request.body->read_at(slot.body_offset, size * count);
+  if (!bytes) return CURL_READFUNC_ABORT;
+  std::copy(bytes->begin(), bytes->end(), buffer);
+  slot.body_offset += bytes->size();
+  return bytes->size();
+}
+
+int on_seek(void* user, curl_off_t offset, int origin) noexcept {
+  if (origin != SEEK_SET || offset < 0) return CURL_SEEKFUNC_CANTSEEK;
+  static_cast<Slot*>(user)->body_offset = static_cast<uint64_t>(offset);
+  return CURL_SEEKFUNC_OK;
+}
+
+size_t on_body(char* data, size_t size, size_t count, void* user) noexcept {
+  Slot& slot = *static_cast<Slot*>(user);
+  const size_t bytes = size * count;
+  const size_t room = answer_bytes_max - slot.answer.body.size();
+  slot.answer.body.append(data, std::min(bytes, room));
+  if (bytes <= room) return bytes;
+  slot.too_long = true;
+  return 0;  // ends the transfer
+}
+
+/// Only the status line is of interest: "HTTP/1.1 503 Service Unavailable".
+size_t on_header(char* data, size_t size, size_t count, void* user) noexcept {
+  const std::string_view line(data, size * count);
+  if (!line.starts_with("HTTP/")) return line.size();
+  std::string& reason = static_cast<Slot*>(user)->answer.reason;
+  reason.clear();
+  const size_t code = line.find(' ');
+  const size_t phrase = code == std::string_view::npos ? code : line.find(' ', code + 1);
+  if (phrase == std::string_view::npos) return line.size();
+  reason = line.substr(phrase + 1);
+  while (!reason.empty() && (reason.back() == '\r' || reason.back() == '\n' || reason.back() == ' ')) reason.pop_back();
+  return line.size();
+}
+
+template <class T>
+void set(CURL* easy, CURLoption option, T value) {
+  GW_ASSERT(curl_easy_setopt(easy, option, value) == CURLE_OK);
+}
+
+/// What is the same for every request of a handle.
+void set_up(Slot& slot) {
+  CURL* easy = slot.easy.get();
+  set(easy, CURLOPT_PRIVATE, &slot);
+  set(easy, CURLOPT_ERRORBUFFER, slot.error.data());
+  set(easy, CURLOPT_NOSIGNAL, 1L);
+  set(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  set(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  set(easy, CURLOPT_PROXY, "");  // else http_proxy of the environment would be obeyed
+  set(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
+  set(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+  set(easy, CURLOPT_BUFFERSIZE, answer_buffer_bytes);
+  set(easy, CURLOPT_POST, 1L);
+  set(easy, CURLOPT_READFUNCTION, &on_read);
+  set(easy, CURLOPT_READDATA, &slot);
+  set(easy, CURLOPT_SEEKFUNCTION, &on_seek);
+  set(easy, CURLOPT_SEEKDATA, &slot);
+  set(easy, CURLOPT_WRITEFUNCTION, &on_body);
+  set(easy, CURLOPT_WRITEDATA, &slot);
+  set(easy, CURLOPT_HEADERFUNCTION, &on_header);
+  set(easy, CURLOPT_HEADERDATA, &slot);
+}
+
+/// curl wants a linked list; its nodes stand in a vector and point into the head.
+void link_lines(Slot& slot) {
+  // "Name:" without a value takes a header of curl's own out.
+  for (std::string_view unwanted : {"Expect:", "Accept:"}) slot.request.head.append(unwanted).push_back('\0');
+  std::string& head = slot.request.head;
+  slot.lines.clear();
+  slot.lines.reserve(static_cast<size_t>(std::count(head.begin(), head.end(), '\0')));
+  for (size_t at = 0; at < head.size();) {
+    const size_t end = head.find('\0', at);
+    // curl drops "Name: "; an empty value is written "Name;".
+    if (end - at > 2 && head.compare(end - 2, 2, ": ") == 0) {
+      head[end - 2] = ';';
+      head[end - 1] = '\0';
+    }
+    slot.lines.push_back({head.data() + at, nullptr});
+    at = end + 1;
+  }
+  for (size_t i = 1; i < slot.lines.size(); ++i) slot.lines[i - 1].next = &slot.lines[i];
+}
+
+void set_request(Slot& slot) {
+  CURL* easy = slot.easy.get();
+  const HttpRequest& request = slot.request;
+  set(easy, CURLOPT_URL, request.url->c_str());
+  set(easy, CURLOPT_HTTPHEADER, slot.lines.data());
+  set(easy, CURLOPT_POSTFIELDS, request.body->is_file() ? nullptr : request.body->bytes().data());
+  set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body->size()));
+  set(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout_ms));
+  set(easy, CURLOPT_MAX_SEND_SPEED_LARGE, static_cast<curl_off_t>(request.bytes_per_s_max));
+}
+
+}  // namespace
+
+class HttpClient::Impl {
+ public:
+  Result<void> create();
+  void start(HttpRequest request, void* user);
+  size_t in_flight() const { return flying_.size(); }
+  void poll(int64_t timeout_ms, const Done& done);
+  void wake() { curl_multi_wakeup(multi_.get()); }
+  void abandon(const Done& done);
+
+ private:
+  Slot& take_slot();
+  void finish(Slot& slot, CURLcode code, const Done& done);
+  void release(Slot& slot);
+  void report_done(const Done& done);
+  void end_stalled(const Done& done);
+  bool stalled(Slot& slot, int64_t now_ms);
+
+  std::unique_ptr<CURLM, MultiCleanup> multi_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<Slot*> idle_, flying_;
+  int64_t stall_checked_ms_ = 0;
+};
+
+Result<void> HttpClient::Impl::create() {
+  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return Error{ExitCode::system, 0, "libcurl cannot be initialised"};
+  multi_.reset(curl_multi_init());
+  if (!multi_) return Error{ExitCode::system, 0, "libcurl cannot be initialised"};
+  curl_multi_setopt(multi_.get(), CURLMOPT_MAXCONNECTS, kept_connections_max);
+  return {};
+}
+
+Slot& HttpClient::Impl::take_slot() {
+  if (idle_.empty()) {
+    auto slot = std::make_unique<Slot>();
+    slot->easy.reset(curl_easy_init());
+    GW_ASSERT(slot->easy != nullptr);
+    set_up(*slot);
+    idle_.push_back(slot.get());
+    slots_.push_back(std::move(slot));
+  }
+  Slot& slot = *idle_.back();
+  idle_.pop_back();
+  return slot;
+}
+
+void HttpClient::Impl::start(HttpRequest request, void* user) {
+  Slot& slot = take_slot();
+  slot.request = std::move(request);
+  slot.user = user;
+  slot.answer = HttpAnswer{};
+  slot.error[0] = '\0';
+  slot.body_offset = 0;
+  slot.too_long = slot.upload_done = false;
+  slot.progress_ms = monotonic_ms();
+  slot.uploaded = slot.downloaded = 0;
+  link_lines(slot);
+  set_request(slot);
+  slot.index = flying_.size();
+  flying_.push_back(&slot);
+  GW_ASSERT(curl_multi_add_handle(multi_.get(), slot.easy.get()) == CURLM_OK);
+}
+
+void HttpClient::Impl::release(Slot& slot) {
+  curl_multi_remove_handle(multi_.get(), slot.easy.get());
+  flying_[slot.index] = flying_.back();
+  flying_[slot.index]->index = slot.index;
+  flying_.pop_back();
+  slot.request.head.clear();
+  idle_.push_back(&slot);
+}
+
+void HttpClient::Impl::finish(Slot& slot, CURLcode code, const Done& done) {
+  HttpAnswer& answer = slot.answer;
+  long status = 0;
+  curl_easy_getinfo(slot.easy.get(), CURLINFO_RESPONSE_CODE, &status);
+  curl_off_t retry_after_s = 0;
+  curl_easy_getinfo(slot.easy.get(), CURLINFO_RETRY_AFTER, &retry_after_s);
+  answer.status = static_cast<int>(status);
+  answer.retry_after_ms = std::min<int64_t>(retry_after_s, INT64_MAX / 2000) * 1000;
+  answer.complete = code == CURLE_OK;
+  if (slot.too_long)
+    answer.error = "the answer is longer than " + std::to_string(answer_bytes_max) + " bytes";
+  else if (code != CURLE_OK)
+    answer.error = slot.error[0] != '\0' ? slot.error.data() : curl_easy_strerror(code);
+  if (code == CURLE_OPERATION_TIMEDOUT) answer.status = 0;
+  HttpAnswer result = std::move(answer);
+  void* user = slot.user;
+  release(slot);
+  done(user, std::move(result));
+}
+
+void HttpClient::Impl::report_done(const Done& done) {
+  int left = 0;
+  while (CURLMsg* message = curl_multi_info_read(multi_.get(), &left)) {
+    if (message->msg != CURLMSG_DONE) continue;
+    const CURLcode code = message->data.result;
+    Slot* slot = nullptr;
+    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &slot);
+    finish(*slot, code, done);
+  }
+}
+
+/// No byte moved for the answer time-out, or the answer takes longer than that since everything was sent.
+bool HttpClient::Impl::stalled(Slot& slot, int64_t now_ms) {
+  curl_off_t up = 0, down = 0;
+  curl_easy_getinfo(slot.easy.get(), CURLINFO_SIZE_UPLOAD_T, &up);
+  curl_easy_getinfo(slot.easy.get(), CURLINFO_SIZE_DOWNLOAD_T, &down);
+  const bool moved = up != slot.uploaded || (down != slot.downloaded && !slot.upload_done);
+  const bool sent_all = static_cast<uint64_t>(up) >= slot.request.body->size();
+  if (moved || (sent_all && !slot.upload_done)) slot.progress_ms = now_ms;
+  slot.uploaded = up;
+  slot.downloaded = down;
+  slot.upload_done = sent_all;
+  return now_ms - slot.progress_ms > slot.request.answer_timeout_ms;
+}
+
+void HttpClient::Impl::end_stalled(const Done& done) {
+  const int64_t now = monotonic_ms();
+  if (now - stall_checked_ms_ < stall_check_ms) return;
+  stall_checked_ms_ = now;
+  std::vector<Slot*> late;
+  for (Slot* slot : flying_)
+    if (stalled(*slot, now)) late.push_back(slot);
+  for (Slot* slot : late) {
+    const std::string text = "no answer within " + human_duration(slot->request.answer_timeout_ms);
+    std::copy_n(text.c_str(), std::min(text.size() + 1, slot->error.size()), slot->error.data());
+    finish(*slot, CURLE_OPERATION_TIMEDOUT, done);
+  }
+}
+
+void HttpClient::Impl::poll(int64_t timeout_ms, const Done& done) {
+  int running = 0;
+  curl_multi_perform(multi_.get(), &running);
+  report_done(done);
+  const int64_t wait_ms = flying_.empty() ? timeout_ms : std::min(timeout_ms, stall_check_ms);
+  curl_multi_poll(multi_.get(), nullptr, 0, static_cast<int>(std::clamp<int64_t>(wait_ms, 0, 60'000)), nullptr);
+  curl_multi_perform(multi_.get(), &running);
+  report_done(done);
+  end_stalled(done);
+}
+
+void HttpClient::Impl::abandon(const Done& done) {
+  while (!flying_.empty()) {
+    Slot& slot = *flying_.back();
+    void* user = slot.user;
+    release(slot);
+    done(user, HttpAnswer{});
+  }
+}
+
+HttpClient::HttpClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HttpClient::~HttpClient() = default;
+
+Result<std::unique_ptr<HttpClient>> HttpClient::create() {
+  auto impl = std::make_unique<Impl>();
+  GW_TRY(impl->create());
+  return std::unique_ptr<HttpClient>(new HttpClient(std::move(impl)));
+}
+
+void HttpClient::start(HttpRequest request, void* user) { impl_->start(std::move(request), user); }
+size_t HttpClient::in_flight() const { return impl_->in_flight(); }
+void HttpClient::poll(int64_t timeout_ms, const Done& done) { impl_->poll(timeout_ms, done); }
+void HttpClient::wake() { impl_->wake(); }
+void HttpClient::abandon(const Done& done) { impl_->abandon(done); }
+
+}  // namespace gw
