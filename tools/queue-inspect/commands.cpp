@@ -1,0 +1,88 @@
+#include "commands.hpp"
+
+namespace gw::inspect {
+
+namespace {
+
+using Define = void (*)(CLI::App&, Options&);
+using Run = Result<ExitCode> (*)(const Options&, const CommonOptions&);
+
+enum class Selects { no, changes };
+
+void no_options(CLI::App&, Options&) {}
+
+void add(Tool& tool, const std::shared_ptr<Options>& options, const char* usage, const char* summary, const char* examples, Selects selects,
+         Define define, Run run) {
+  Command command;
+  command.usage = usage;
+  command.name = command.usage.substr(0, command.usage.find(' '));
+  command.summary = summary;
+  command.examples = examples;
+  command.changes_by_selection = selects == Selects::changes;
+  command.define = [options, define](CLI::App& app) { define(app, *options); };
+  command.run = [options, run](const CommonOptions& common) { return run(*options, common); };
+  tool.commands.push_back(std::move(command));
+}
+
+void add_messages(Tool& tool, const std::shared_ptr<Options>& options) {
+  add(tool, options, "put QUEUE[@MACHINE] [--create] [OPTIONS] [FILE | -]", "store messages; prints the id when it cannot be lost",
+      "  echo hello | queue-inspect put Sales\n"
+      "  queue-inspect put Prices --create --type Prices.Updated --id prices-2026-11-21 prices.csv\n"
+      "  seq 1000 | queue-inspect put Sales --lines\n",
+      Selects::no, define_put, put);
+  add(tool, options, "take QUEUE [SEL] [--max N] [--wait [--timeout T] | --follow] [--lines | -0 | --json | --to-dir DIR]",
+      "write what is ready to stdout or to files, and remove it from the queue",
+      "  queue-inspect take Sales --max 1\n"
+      "  queue-inspect take Sales --follow --lines | while read -r line; do echo \"$line\"; done\n"
+      "  queue-inspect take Prices --to-dir incoming\n",
+      Selects::no, define_take, take);
+  add(tool, options, "show QUEUE SEL [--headers | --body]", "print headers and body of messages, which stay in the queue",
+      "  queue-inspect show error :17\n  queue-inspect show error --where 'type~^Prices' --headers\n", Selects::no, define_show, show);
+  add(tool, options, "move SRC DST SEL", "move messages to another queue, each exactly once",
+      "  queue-inspect move error Sales --where 'reason~time.?out'\n  queue-inspect move Sales Archive --all --dry-run\n", Selects::changes,
+      define_move, move);
+  add(tool, options, "purge QUEUE SEL", "remove messages for good", "  queue-inspect purge error --where 'age>30d'\n", Selects::changes,
+      define_purge, purge);
+}
+
+void add_queues(Tool& tool, const std::shared_ptr<Options>& options) {
+  add(tool, options, "list [QUEUE [SEL] [--follow]] [--max-count N] [--max-age T] [--min-free SIZE]", "list queues, or a queue's messages",
+      "  queue-inspect list\n  queue-inspect list error --where 'age>1h' --json\n  queue-inspect list --max-count 1000 --max-age 10m\n",
+      Selects::no, define_list, list);
+  add(tool, options, "create QUEUE... [--journal] [--max-bytes SIZE]", "create queues", "  queue-inspect create Sales Sales.audit\n",
+      Selects::no, define_create, create);
+  add(tool, options, "remove QUEUE [--force]", "remove a queue", "  queue-inspect remove Sales.audit\n", Selects::no, define_remove, remove);
+  add(tool, options, "hold QUEUE... [--puts] [--reason T]", "stop takes (or puts), for all processes, until they are released",
+      "  queue-inspect hold Sales --reason 'database upgrade'\n", Selects::no, define_hold, hold);
+  add(tool, options, "release QUEUE...", "let takes and puts go on", "  queue-inspect release Sales\n", Selects::no, define_release, release);
+  add(tool, options, "wait QUEUE --for COND [--timeout T]", "wait until a queue is empty, quiet, or has or has not got a message",
+      "  queue-inspect wait Sales --for empty --timeout 5m\n  queue-inspect wait Sales --for id=order-17 --timeout 10s\n", Selects::no,
+      define_wait, wait);
+  add(tool, options, "export [QUEUE [SEL] | --all]", "write messages as a tar archive to stdout; they stay in their queues",
+      "  queue-inspect export --all > backup.tar\n  queue-inspect export error --where 'age>1d' > old.tar\n", Selects::no, define_export,
+      export_queues);
+  add(tool, options, "import [QUEUE] [--create]", "read such an archive from stdin; a message that was imported before is passed over",
+      "  queue-inspect import --create < backup.tar\n", Selects::no, define_import, import_queues);
+  add(tool, options, "check [--repair]", "check every record and each queue's balance", "  queue-inspect check\n", Selects::no, define_check,
+      check);
+  add(tool, options, "metrics", "print counts, ages and sizes for Prometheus",
+      "  queue-inspect metrics > /var/lib/prometheus/node-exporter/gatepost.prom\n", Selects::no, no_options, metrics);
+}
+
+}  // namespace
+
+Tool make_tool() {
+  Tool tool;
+  tool.name = "queue-inspect";
+  tool.summary = "look into local queues, and work on them by hand and from scripts";
+  auto options = std::make_shared<Options>();
+  add_queues(tool, options);
+  add_messages(tool, options);
+  tool.examples =
+      "  echo hello | queue-inspect put Sales --create\n"
+      "  queue-inspect list\n"
+      "  queue-inspect take Sales\n";
+  return tool;
+}
+
+}  // namespace gw::inspect

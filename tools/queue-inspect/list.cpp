@@ -1,0 +1,194 @@
+// list: all queues, or the messages of one.
+#include <algorithm>
+
+#include "commands.hpp"
+#include "diag.hpp"
+#include "support.hpp"
+#include "table.hpp"
+#include "units.hpp"
+
+namespace gw::inspect {
+
+namespace {
+
+constexpr size_t reason_columns = 60;
+
+std::string age_text(int64_t since_ms) { return since_ms == 0 ? "-" : human_duration(std::max<int64_t>(0, now_ms() - since_ms)); }
+
+std::string flags_text(const QueueStatus& status) {
+  std::vector<std::string> flags;
+  if (!status.takes_on) flags.push_back("takes-off");
+  if (!status.puts_on) flags.push_back("puts-off");
+  if (status.bad > 0) flags.push_back("corrupt=" + std::to_string(status.bad));
+  if (status.config.journal) flags.push_back("journal");
+  std::string text;
+  for (const std::string& flag : flags) text += (text.empty() ? "" : ",") + flag;
+  if (!status.hold_reason.empty() && !(status.takes_on && status.puts_on)) text += " (" + status.hold_reason + ")";
+  return text.empty() ? "-" : text;
+}
+
+JsonObject status_json(const QueueStatus& status, const std::string& machine) {
+  JsonObject object;
+  object.add("queue", status.name).add("machine", machine);
+  object.add("ready", status.ready).add("claimed", status.claimed).add("deferred", status.deferred);
+  if (status.oldest_put_at_ms != 0) object.add("oldest_s", static_cast<double>(std::max<int64_t>(0, now_ms() - status.oldest_put_at_ms)) / 1000);
+  object.add("puts_total", status.puts_total).add("acks_total", status.acks_total).add("failed_total", status.failed_total);
+  if (status.bad > 0) object.add("corrupt", status.bad);
+  object.add("live_bytes", status.live_bytes).add("disk_bytes", status.disk_bytes);
+  if (status.config.max_bytes > 0) object.add("max_bytes", status.config.max_bytes);
+  object.add("takes", status.takes_on ? "on" : "off").add("puts", status.puts_on ? "on" : "off");
+  if (!status.hold_reason.empty()) object.add("hold_reason", status.hold_reason);
+  return object;
+}
+
+bool exceeds(const QueueStatus& status, const Limits& limits) {
+  uint64_t count = status.ready + status.claimed + status.deferred;
+  if (limits.max_count && count > *limits.max_count) return true;
+  return limits.max_age_ms && status.oldest_put_at_ms != 0 && now_ms() - status.oldest_put_at_ms > *limits.max_age_ms;
+}
+
+void print_root(const Root& root, const CommonOptions& common) {
+  if (common.json) {
+    JsonObject object;
+    object.add("root", root.path()).add("machine", root.machine()).add("free_bytes", root.free_bytes());
+    out(object.str() + "\n");
+  } else {
+    out("root " + printable(root.path()) + "  machine " + root.machine() + "  free " + human_size(root.free_bytes()) + "\n");
+  }
+}
+
+Result<std::vector<QueueStatus>> all_status(Root& root) {
+  GW_TRY_ASSIGN(auto names, root.list_queues());
+  std::vector<QueueStatus> all;
+  for (const std::string& name : names) {
+    auto queue = root.queue(name);
+    if (!queue && queue.error().code == ExitCode::no_input) continue;  // removed meanwhile
+    if (!queue) return std::move(queue).error();
+    GW_TRY_ASSIGN(QueueStatus status, queue->status());
+    all.push_back(std::move(status));
+  }
+  return all;
+}
+
+Result<ExitCode> list_queues(Root& root, const Limits& limits, const CommonOptions& common) {
+  GW_TRY_ASSIGN(auto all, all_status(root));
+  bool disk_low = limits.min_free_bytes && root.free_bytes() < *limits.min_free_bytes;
+  if (limits.given()) std::erase_if(all, [&](const QueueStatus& status) { return !exceeds(status, limits); });
+  bool alarm = disk_low || (limits.given() && !all.empty());
+  if (common.json) {
+    if (disk_low) print_root(root, common);
+    for (const QueueStatus& status : all) out(status_json(status, root.machine()).str() + "\n");
+    return alarm ? ExitCode::no : ExitCode::ok;
+  }
+  if (limits.given() && !alarm) return ExitCode::ok;
+  print_root(root, common);
+  if (limits.given() && all.empty()) return ExitCode::no;
+  using A = Table::Align;
+  Table table({{"QUEUE"}, {"READY", A::right}, {"CLAIMED", A::right}, {"DEFERRED", A::right}, {"OLDEST", A::right}, {"DISK", A::right}, {"FLAGS"}}, out);
+  for (const QueueStatus& status : all)
+    table.row({status.name, std::to_string(status.ready), std::to_string(status.claimed), std::to_string(status.deferred),
+               age_text(status.oldest_put_at_ms), human_size(status.disk_bytes), flags_text(status)});
+  table.flush();
+  return alarm ? ExitCode::no : ExitCode::ok;
+}
+
+// --- one queue's messages -----------------------------------------------------------------------------------------------------
+
+class MessageList {
+ public:
+  MessageList(const Queue& queue, bool json)
+      : queue_(queue.name()),
+        json_(json),
+        table_({{"SEQ", Table::Align::right}, {"STATE"}, {"AGE", Table::Align::right}, {"ATT", Table::Align::right},
+                {"BYTES", Table::Align::right}, {"TYPE"}, {"ID"}, {"REASON"}}, out) {}
+
+  void add(const Selected& one) {
+    last_seq_ = one.info.seq;
+    ++count_;
+    if (json_) return out(message_json(queue_, one.info, *one.message).str() + "\n");
+    const MessageInfo& info = one.info;
+    std::string state(to_string(info.state));
+    if (info.state == MessageState::claimed && info.owner_pid != 0) state += "(" + std::to_string(info.owner_pid) + ")";
+    std::string type = message_type(one.message->headers);
+    table_.row({std::to_string(info.seq), state, age_text(info.put_at_ms), std::to_string(info.failures), human_size(info.body_bytes),
+                type.empty() ? "-" : type, one.message->id(),
+                shortened(one.message->headers.get(header::exception_message), reason_columns)});
+  }
+  void flush() {
+    if (!json_) table_.flush();
+  }
+  uint64_t last_seq() const { return last_seq_; }
+  uint64_t count() const { return count_; }
+
+ private:
+  std::string queue_;
+  bool json_;
+  Table table_;
+  uint64_t last_seq_ = 0, count_ = 0;
+};
+
+Result<void> list_some(MessageList& list, const Queue& queue, Selection& selection, const std::optional<int64_t>& older_than_ms) {
+  return selection.visit(queue, Selection::Read::always, [&](Selected& one) -> Result<bool> {
+    if (!older_than_ms || now_ms() - one.info.put_at_ms > *older_than_ms) list.add(one);
+    return true;
+  }, list.last_seq() + 1);
+}
+
+Result<ExitCode> follow(Root& root, const Queue& queue, Selection& selection, MessageList& list, const CommonOptions& common) {
+  Signals::on_signal([&root] { root.ring(); });
+  Signals::install();
+  bool ready = false;
+  while (!Signals::stop_requested()) {
+    Signals::take_reload();
+    uint32_t seen = root.bell();
+    GW_TRY(list_some(list, queue, selection, std::nullopt));
+    list.flush();
+    if (!ready && !common.json) GW_TRY(print_ready("ready"));
+    ready = true;
+    GW_TRY(flush_stdout());
+    if (!Signals::stop_requested()) root.wait(seen, 1000);
+  }
+  return ExitCode::ok;
+}
+
+// More than --max-count selected: all of them are shown. --max-age: those that are older.
+Result<ExitCode> list_limited(Root& root, const Queue& queue, Selection& selection, const Limits& limits, const CommonOptions& common) {
+  uint64_t count = 0;
+  GW_TRY(selection.visit(queue, Selection::Read::if_needed, [&](Selected&) -> Result<bool> {
+    ++count;
+    return true;
+  }));
+  bool too_many = limits.max_count && count > *limits.max_count;
+  bool disk_low = limits.min_free_bytes && root.free_bytes() < *limits.min_free_bytes;
+  if (disk_low) print_root(root, common);
+  MessageList list(queue, common.json);
+  if (too_many || limits.max_age_ms) {
+    std::optional<int64_t> older_than;
+    if (!too_many) older_than = limits.max_age_ms;
+    GW_TRY(list_some(list, queue, selection, older_than));
+  }
+  if (list.count() > 0) list.flush();
+  return disk_low || list.count() > 0 ? ExitCode::no : ExitCode::ok;
+}
+
+}  // namespace
+
+Result<ExitCode> list(const Options& options, const CommonOptions& common) {
+  GW_TRY_ASSIGN(Limits limits, Limits::parse(options.limits));
+  if (options.queue.empty() && (options.selection.given() || options.selection.max || options.follow))
+    return Error{ExitCode::usage, 0, "QUEUE is missing: a selection and --follow are for the messages of one queue"};
+  if (options.follow && limits.given()) return Error{ExitCode::usage, 0, "--follow and limits exclude each other"};
+  GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
+  GW_TRY_ASSIGN(auto root, open_root(common, false));
+  die_quietly_when_nobody_reads();
+  if (options.queue.empty()) return list_queues(*root, limits, common);
+  GW_TRY_ASSIGN(Queue queue, open_queue(*root, options.queue));
+  if (limits.given()) return list_limited(*root, queue, selection, limits, common);
+  MessageList list(queue, common.json);
+  if (options.follow) return follow(*root, queue, selection, list, common);
+  GW_TRY(list_some(list, queue, selection, std::nullopt));
+  list.flush();
+  return report_missing(selection.missing(), queue.name(), list.count() > 0);
+}
+
+}  // namespace gw::inspect

@@ -1,0 +1,96 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+
+namespace gw::inspect {
+
+namespace {
+
+void one_queue(CLI::App& app, Options& into) { app.add_option("QUEUE", into.queue, "the queue"); }
+void many_queues(CLI::App& app, Options& into) { app.add_option("QUEUE", into.queues, "the queues"); }
+
+}  // namespace
+
+void define_create(CLI::App& app, Options& into) {
+  many_queues(app, into);
+  app.add_flag("--journal", into.journal, "note every put and take of the queue in the journal");
+  app.add_option("--max-bytes", into.max_bytes, "refuse puts when the queue holds SIZE [the configuration file's MaxBytes, else no limit]")
+      ->type_name("SIZE");
+}
+
+void define_remove(CLI::App& app, Options& into) {
+  one_queue(app, into);
+  app.add_flag("--force", into.force, "also a queue that holds messages: they are lost");
+}
+
+void define_list(CLI::App& app, Options& into) {
+  app.add_option("QUEUE", into.queue, "list this queue's messages; without it, all queues");
+  define_selection(app, into.selection);
+  app.add_flag("--follow", into.follow, "go on with messages as they arrive");
+  define_limits(app, into.limits);
+}
+
+void define_show(CLI::App& app, Options& into) {
+  one_queue(app, into);
+  define_selection(app, into.selection);
+  app.add_flag("--headers", into.headers_only, "only the headers");
+  app.add_flag("--body", into.body_only, "only the body, as it is");
+}
+
+void define_put(CLI::App& app, Options& into) {
+  app.add_option("QUEUE", into.queue, "the queue");
+  app.add_flag("--create", into.create, "create the queue if it is not there");
+  define_message_options(app, into.message);
+}
+
+void define_take(CLI::App& app, Options& into) {
+  one_queue(app, into);
+  define_selection(app, into.selection);
+  app.add_flag("--wait", into.wait, "if nothing is ready, wait until something is");
+  app.add_option("--timeout", into.timeout, "with --wait: give up after T")->type_name("T");
+  app.add_flag("--follow", into.follow, "go on with messages as they become ready");
+  app.add_flag("--lines", into.lines, "end each body with a line feed");
+  app.add_flag("-0,--null", into.nul, "end each body with a NUL byte");
+  app.add_option("--to-dir", into.to_dir, "write each body to a file in DIR")->type_name("DIR");
+}
+
+void define_move(CLI::App& app, Options& into) {
+  app.add_option("SRC", into.queue, "the queue the messages leave");
+  app.add_option("DST", into.target, "the queue they enter");
+  define_selection(app, into.selection);
+}
+
+void define_purge(CLI::App& app, Options& into) {
+  one_queue(app, into);
+  define_selection(app, into.selection);
+}
+
+void define_hold(CLI::App& app, Options& into) {
+  many_queues(app, into);
+  app.add_flag("--puts", into.puts, "stop puts instead of takes");
+  app.add_option("--reason", into.reason, "told to whoever is refused")->type_name("T");
+}
+
+void define_release(CLI::App& app, Options& into) { many_queues(app, into); }
+
+void define_wait(CLI::App& app, Options& into) {
+  one_queue(app, into);
+  app.add_option("--for", into.condition, "empty, count=N, id=ID, gone=ID or quiet=T")->type_name("COND");
+  app.add_option("--timeout", into.timeout, "give up after T [never]")->type_name("T");
+}
+
+void define_export(CLI::App& app, Options& into) {
+  app.add_option("QUEUE", into.queue, "the queue; without it, all queues");
+  define_selection(app, into.selection);
+}
+
+void define_import(CLI::App& app, Options& into) {
+  app.add_option("QUEUE", into.queue, "put all messages into this queue; without it, each into its own");
+  app.add_flag("--create", into.create, "create queues that are not there");
+}
+
+void define_check(CLI::App& app, Options& into) {
+  app.add_flag("--repair", into.repair, "set corrupt records aside, remove what belongs to nobody");
+}
+
+}  // namespace gw::inspect

@@ -1,0 +1,109 @@
+#include "support.hpp"
+
+#include <algorithm>
+#include <csignal>
+
+#include "config.hpp"
+#include "diag.hpp"
+#include "hash.hpp"
+#include "units.hpp"
+
+namespace gw::inspect {
+
+Result<Queue> open_queue(Root& root, const std::string& name) {
+  auto queue = root.queue(name);
+  if (queue || queue.error().code != ExitCode::no_input) return queue;
+  Error error = std::move(queue).error();
+  std::string hint;
+  if (auto known = root.list_queues()) hint = suggest(name, *known);
+  error.text = "there is no queue '" + name + "' in '" + root.path() + "'; " +
+               (hint.empty() ? "'queue-inspect create " + name + "' creates it" : hint);
+  return error;
+}
+
+Result<Queue> create_configured(Root& root, const std::string& name, const CommonOptions& common) {
+  auto there = root.queue(name);
+  if (there || there.error().code != ExitCode::no_input) return there;
+  GW_TRY_ASSIGN(Config config, load_config(common.config, common.config_given));
+  QueueConfig limits;
+  for (const QueueSection& section : config.queues)
+    if (section.name == name) limits.max_bytes = section.max_bytes.value_or(0);
+  return root.create_queue(name, limits);
+}
+
+Result<void> require(const std::string& value, const char* name) {
+  if (value.empty()) return Error{ExitCode::usage, 0, std::string(name) + " is missing"};
+  return {};
+}
+
+Result<void> require_selection(const SelectionOptions& selection) {
+  if (selection.given()) return {};
+  return Error{ExitCode::usage, 0, "no messages selected: name ids or :SEQ, use --where or --group, or say --all"};
+}
+
+Result<std::optional<int64_t>> deadline_of(const std::string& timeout) {
+  if (timeout.empty()) return std::optional<int64_t>();
+  auto ms = parse_duration_ms(timeout);
+  if (!ms) return Error{ExitCode::usage, 0, "--timeout: '" + timeout + "' is not a duration, as in 30s or 1h30m"};
+  return std::optional<int64_t>(monotonic_ms() + std::min(*ms, INT64_MAX / 4));
+}
+
+int64_t ms_until(const std::optional<int64_t>& deadline) {
+  return deadline ? std::max<int64_t>(0, *deadline - monotonic_ms()) : INT64_MAX;
+}
+
+void die_quietly_when_nobody_reads() { std::signal(SIGPIPE, SIG_DFL); }
+
+ExitCode report_missing(const std::vector<std::string>& missing, const std::string& queue, bool found_any) {
+  for (const std::string& word : missing)
+    print_error("there is no message '" + word + "' in queue '" + queue + "'");
+  return missing.empty() ? ExitCode::ok : found_any ? ExitCode::no : ExitCode::no_input;
+}
+
+bool is_text(std::string_view bytes) {
+  bool plain = std::none_of(bytes.begin(), bytes.end(), [](char c) {
+    unsigned char b = static_cast<unsigned char>(c);
+    return (b < 0x20 && c != '\t' && c != '\n' && c != '\r') || b == 0x7f;
+  });
+  return plain && utf8_ok(bytes);
+}
+
+JsonObject message_json(const std::string& queue, const MessageInfo& info, const Message& message) {
+  const Headers& headers = message.headers;
+  JsonObject object;
+  object.add("queue", queue).add("seq", info.seq).add("id", message.id()).add("state", to_string(info.state));
+  if (std::string type = message_type(headers); !type.empty()) object.add("type", type);
+  object.add_time("put_at", info.put_at_ms).add_time("due_at", info.due_at_ms).add_time("expires_at", info.expires_at_ms);
+  object.add("attempts", info.failures).add("body_bytes", info.body_bytes);
+  if (info.owner_pid != 0) object.add("owner_pid", info.owner_pid);
+  const std::string* failed_queue = headers.find(header::failed_q);
+  const std::string* reason = headers.find(header::exception_message);
+  if (failed_queue) object.add("failed_queue", *failed_queue);
+  if (reason) object.add("reason", *reason);
+  if (failed_queue || reason) object.add("group", failure_group(message));
+  JsonObject members;
+  for (const auto& [name, value] : headers.entries()) members.add(name, value);
+  object.add_raw("headers", members.str());
+  return object;
+}
+
+Result<bool> add_small_body(JsonObject& object, const Body& body) {
+  if (body.size() > inline_body_bytes_max) return false;
+  GW_TRY_ASSIGN(std::string bytes, body.read_all());
+  if (utf8_ok(bytes))
+    object.add("body", bytes);
+  else
+    object.add("body_base64", base64(bytes));
+  return true;
+}
+
+Result<void> write_body(const Body& body) {
+  if (!body.is_file()) {
+    out(body.bytes());
+    return {};
+  }
+  GW_TRY(flush_stdout());
+  return body.copy_to(1);
+}
+
+}  // namespace gw::inspect

@@ -1,0 +1,41 @@
+// What several commands need.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "json.hpp"
+#include "options.hpp"
+#include "tool.hpp"
+
+namespace gw::inspect {
+
+/// The queue, or no_input with a name that was probably meant, or how to create it.
+Result<Queue> open_queue(Root& root, const std::string& name);
+/// As Root::create_queue, with the limits that the configuration file has for this name. An existing queue stays as it is.
+Result<Queue> create_configured(Root& root, const std::string& name, const CommonOptions& common);
+/// usage unless the words before the selection are all there: "QUEUE is missing".
+Result<void> require(const std::string& value, const char* name);
+/// usage: commands that change something never take an empty selection for "all".
+Result<void> require_selection(const SelectionOptions& selection);
+/// A deadline on the monotonic clock; nullopt: none was given.
+Result<std::optional<int64_t>> deadline_of(const std::string& timeout);
+int64_t ms_until(const std::optional<int64_t>& deadline);
+
+/// For commands whose output is cut off by `| head` as a matter of course.
+void die_quietly_when_nobody_reads();
+
+/// Says on stderr which named messages are not in the queue. ok if none is missing, no if some, no_input if nothing was found at all.
+ExitCode report_missing(const std::vector<std::string>& missing, const std::string& queue, bool found_any);
+
+/// The members of `list QUEUE` in CLI.md section 4.
+JsonObject message_json(const std::string& queue, const MessageInfo& info, const Message& message);
+/// Adds body or body_base64; false, with nothing added, if the body is too large for that.
+Result<bool> add_small_body(JsonObject& object, const Body& body);
+/// UTF-8 without control bytes other than tab, line feed and carriage return.
+bool is_text(std::string_view bytes);
+
+/// Writes all of a body to stdout, behind what out() has written.
+Result<void> write_body(const Body& body);
+
+}  // namespace gw::inspect

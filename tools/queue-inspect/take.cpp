@@ -1,0 +1,152 @@
+// take: claim, write, flush, then ack. Whoever dies in between leaves the messages in the queue.
+#include <algorithm>
+#include <iterator>
+
+#include "commands.hpp"
+#include "diag.hpp"
+#include "sink.hpp"
+#include "support.hpp"
+#include "units.hpp"
+
+namespace gw::inspect {
+
+namespace {
+
+constexpr size_t batch_messages = 256;
+constexpr size_t refused_max = 1000;  ///< messages held because they do not fit --lines or -0; more end the command
+
+struct Plan {
+  bool selects = false;
+  uint64_t max = UINT64_MAX;
+  std::optional<int64_t> deadline;
+};
+
+class Taker {
+ public:
+  Taker(Root& root, Queue& queue, Sink& sink, const Options& options) : root_(root), queue_(queue), sink_(sink), options_(options) {}
+
+  Result<ExitCode> take_ready(const Plan& plan) {
+    while (taken_ < plan.max && !Signals::stop_requested()) {
+      uint32_t seen = root_.bell();
+      auto claims = queue_.claim(static_cast<size_t>(std::min<uint64_t>(batch_messages, plan.max - taken_)));
+      bool held = !claims && claims.error().code == ExitCode::not_now && (options_.wait || options_.follow);
+      if (!claims && !held) return std::move(claims).error();
+      if (claims && !claims->empty()) {
+        GW_TRY(write_and_ack(std::move(*claims)));
+        continue;
+      }
+      bool waits = options_.follow || (options_.wait && taken_ == 0);
+      if (!waits) break;
+      if (ms_until(plan.deadline) == 0)
+        return Error{ExitCode::not_now, 0, "timed out after " + options_.timeout + ": nothing became ready in queue '" + queue_.name() + "'"};
+      wait(seen, plan);
+    }
+    return ended();
+  }
+
+  Result<ExitCode> take_selected(Selection& selection) {
+    GW_TRY_ASSIGN(auto chosen, select_messages(queue_, selection));
+    uint64_t skipped = 0;
+    for (size_t at = 0; at < chosen.size();) {
+      std::vector<Claim> claims;
+      for (size_t end = std::min(chosen.size(), at + batch_messages); at < end; ++at) {
+        GW_TRY_ASSIGN(auto claim, queue_.claim_seq(chosen[at].info.seq));
+        if (claim)
+          claims.push_back(std::move(*claim));
+        else
+          ++skipped;
+      }
+      GW_TRY(write_and_ack(std::move(claims)));
+    }
+    if (skipped > 0) event(Level::warn, "skipped", {{"queue", queue_.name()}, {"count", skipped}, {"reason", "claimed elsewhere or gone"}});
+    ExitCode missing = report_missing(selection.missing(), queue_.name(), !chosen.empty());
+    GW_TRY_ASSIGN(ExitCode code, ended());
+    return code != ExitCode::ok && taken_ > 0 ? code : missing != ExitCode::ok ? missing : skipped > 0 ? ExitCode::no : code;
+  }
+
+ private:
+  void wait(uint32_t seen, const Plan& plan) {
+    int64_t due = queue_.next_due_ms();
+    int64_t until_due = due == INT64_MAX ? 1000 : std::clamp<int64_t>(due - now_ms(), 1, 1000);
+    root_.wait(seen, std::min(ms_until(plan.deadline), until_due));
+    Signals::take_reload();
+  }
+
+  Result<void> write_and_ack(std::vector<Claim>&& claims) {
+    std::vector<Transaction> acks;
+    acks.reserve(claims.size());
+    for (Claim& claim : claims) {
+      GW_TRY_ASSIGN(Sink::Written written, sink_.write(queue_.name(), claim.info(), claim.message()));
+      if (written == Sink::Written::refused) {
+        refuse(std::move(claim));
+        continue;
+      }
+      acks.emplace_back();
+      acks.back().ack(std::move(claim));
+    }
+    GW_TRY(sink_.settle());
+    taken_ += acks.size();
+    for (auto& result : root_.commit_all(std::move(acks)))
+      if (!result) return std::move(result).error();
+    if (refused_.size() >= refused_max) return refused_error();
+    return {};
+  }
+
+  // Kept until the end: given back now, it would be the first that the next claim gets.
+  void refuse(Claim&& claim) {
+    print_error("message '" + claim.message().id() + "' (:" + std::to_string(claim.seq()) + ") has a " + (options_.lines ? "line feed" : "NUL byte") +
+                " in it and stays in queue '" + queue_.name() + "'");
+    refused_.push_back(std::move(claim));
+  }
+
+  Error refused_error() const {
+    return Error{ExitCode::bad_data, 0, std::to_string(refused_.size()) + " messages cannot be written with " + (options_.lines ? "--lines" : "-0") +
+                                            "; take them without, or with --json"};
+  }
+
+  Result<ExitCode> ended() {
+    if (!refused_.empty()) return refused_error();
+    return taken_ > 0 || options_.follow ? ExitCode::ok : ExitCode::no;
+  }
+
+  Root& root_;
+  Queue& queue_;
+  Sink& sink_;
+  const Options& options_;
+  uint64_t taken_ = 0;
+  std::vector<Claim> refused_;
+};
+
+Result<void> check_options(const Options& options) {
+  if (options.wait && options.follow) return Error{ExitCode::usage, 0, "--wait and --follow exclude each other"};
+  if (!options.timeout.empty() && !options.wait) return Error{ExitCode::usage, 0, "--timeout needs --wait"};
+  if (options.selection.given() && (options.wait || options.follow))
+    return Error{ExitCode::usage, 0, "a selection is fixed when the command starts: --wait and --follow take what is ready"};
+  return {};
+}
+
+}  // namespace
+
+Result<ExitCode> take(const Options& options, const CommonOptions& common) {
+  GW_TRY(require(options.queue, "QUEUE"));
+  GW_TRY(check_options(options));
+  GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
+  GW_TRY_ASSIGN(auto deadline, deadline_of(options.timeout));
+  GW_TRY_ASSIGN(auto sink, Sink::make(options, common));
+  GW_TRY_ASSIGN(auto root, open_root(common, false));
+  GW_TRY_ASSIGN(Queue queue, open_queue(*root, options.queue));
+  if (options.follow) {
+    Signals::on_signal([&root] { root->ring(); });
+    Signals::install();
+    // Bodies on stdout are all that is there: no line may stand before them.
+    if (!options.to_dir.empty() && !common.json) GW_TRY(print_ready("ready"));
+  }
+  Taker taker(*root, queue, *sink, options);
+  if (options.selection.given()) return taker.take_selected(selection);
+  Plan plan;
+  if (options.selection.max > 0) plan.max = options.selection.max;
+  plan.deadline = deadline;
+  return taker.take_ready(plan);
+}
+
+}  // namespace gw::inspect

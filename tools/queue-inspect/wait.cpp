@@ -1,0 +1,120 @@
+// wait: until a queue is as somebody wants it.
+#include <algorithm>
+#include <charconv>
+
+#include "commands.hpp"
+#include "support.hpp"
+#include "units.hpp"
+
+namespace gw::inspect {
+
+namespace {
+
+struct Condition {
+  enum class Kind { empty, count, id, gone, quiet } kind = Kind::empty;
+  uint64_t count = 0;
+  std::string id;
+  int64_t quiet_ms = 0;
+};
+
+Result<Condition> parse_condition(const std::string& text) {
+  using Kind = Condition::Kind;
+  Condition made;
+  if (text == "empty") return made;
+  size_t equals = std::min(text.find('='), text.size());
+  std::string name = text.substr(0, equals), value = equals < text.size() ? text.substr(equals + 1) : "";
+  bool good = false;
+  if (name == "count") {
+    auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), made.count);
+    good = error == std::errc() && end == value.data() + value.size() && !value.empty();
+    made.kind = Kind::count;
+  } else if (name == "id" || name == "gone") {
+    good = message_id_ok(value);
+    made.kind = name == "id" ? Kind::id : Kind::gone;
+    made.id = value;
+  } else if (name == "quiet") {
+    auto ms = parse_duration_ms(value);
+    good = ms.has_value();
+    made.quiet_ms = ms.value_or(0);
+    made.kind = Kind::quiet;
+  }
+  if (!good) return Error{ExitCode::usage, 0, "--for: '" + text + "' is not a condition: expected empty, count=N, id=ID, gone=ID or quiet=T"};
+  return made;
+}
+
+// Looks at a queue again and again. Headers are read once: message numbers only grow, and a message never changes.
+class Watcher {
+ public:
+  Watcher(const Queue& queue, const Condition& condition) : queue_(queue), condition_(condition), started_ms_(now_ms()) {}
+
+  Result<bool> holds() {
+    using Kind = Condition::Kind;
+    if (condition_.kind == Kind::quiet) return quiet_left_ms() == 0;
+    if (condition_.kind == Kind::id || condition_.kind == Kind::gone) {
+      GW_TRY_ASSIGN(bool there, find());
+      return there == (condition_.kind == Kind::id);
+    }
+    GW_TRY_ASSIGN(QueueStatus status, queue_.status());
+    uint64_t count = status.ready + status.claimed + status.deferred;
+    return count == (condition_.kind == Kind::count ? condition_.count : 0);
+  }
+
+  /// How long it can take at most until looking again makes sense although nobody rang.
+  int64_t next_look_ms() const { return condition_.kind == Condition::Kind::quiet ? std::clamp<int64_t>(quiet_left_ms(), 1, 1000) : 1000; }
+
+ private:
+  int64_t quiet_left_ms() const {
+    // A clock that was set back makes the wait longer, never shorter.
+    int64_t last = queue_.last_put_ms();
+    int64_t since = last != 0 ? last : started_ms_;
+    return std::max<int64_t>(0, since + condition_.quiet_ms - now_ms());
+  }
+
+  Result<bool> find() {
+    std::vector<uint64_t> still;
+    for (uint64_t seq : found_) {
+      GW_TRY_ASSIGN(auto message, queue_.read(seq));
+      if (message) still.push_back(seq);
+    }
+    found_ = std::move(still);
+    std::optional<Error> failed;
+    GW_TRY(queue_.scan([&](const MessageInfo& info) {
+      auto message = queue_.read(info.seq);
+      if (!message) failed = message.error();
+      if (message && *message && (*message)->second.id() == condition_.id) found_.push_back(info.seq);
+      next_seq_ = info.seq + 1;
+      return !failed;
+    }, next_seq_));
+    if (failed) return *failed;
+    return !found_.empty();
+  }
+
+  const Queue& queue_;
+  const Condition& condition_;
+  int64_t started_ms_;
+  uint64_t next_seq_ = 0;
+  std::vector<uint64_t> found_;
+};
+
+}  // namespace
+
+Result<ExitCode> wait(const Options& options, const CommonOptions& common) {
+  GW_TRY(require(options.queue, "QUEUE"));
+  GW_TRY(require(options.condition, "--for"));
+  GW_TRY_ASSIGN(Condition condition, parse_condition(options.condition));
+  GW_TRY_ASSIGN(auto deadline, deadline_of(options.timeout));
+  GW_TRY_ASSIGN(auto root, open_root(common, false));
+  GW_TRY_ASSIGN(Queue queue, open_queue(*root, options.queue));
+  Watcher watcher(queue, condition);
+  for (;;) {
+    uint32_t seen = root->bell();
+    GW_TRY_ASSIGN(bool holds, watcher.holds());
+    if (holds) return ExitCode::ok;
+    int64_t left = ms_until(deadline);
+    if (left == 0)
+      return Error{ExitCode::not_now, 0, "timed out after " + options.timeout + ": queue '" + queue.name() + "' is not yet " + options.condition};
+    root->wait(seen, std::min(left, watcher.next_look_ms()));
+  }
+}
+
+}  // namespace gw::inspect
