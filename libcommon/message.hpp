@@ -71,6 +71,7 @@ struct BodyFile {
   std::string path;        ///< absolute; may be gone after the message was acked
   bool unlink_on_close = false;  ///< a spill file that no message owns yet
   bool synced = false;
+  uint32_t crc = 0;        ///< CRC32C of the contents
   ~BodyFile();
 };
 

@@ -24,6 +24,7 @@
 
 namespace gw {
 
+struct Xid;
 class Root;
 class Queue;
 class Claim;
@@ -31,6 +32,7 @@ namespace queue_detail {
 class RootImpl;
 class QueueImpl;
 struct ClaimState;
+class Committer;
 }  // namespace queue_detail
 
 inline constexpr size_t queue_name_bytes_max = 150;
@@ -136,6 +138,7 @@ class Claim {
  private:
   friend class queue_detail::QueueImpl;
   friend class queue_detail::RootImpl;
+  friend class queue_detail::Committer;
   explicit Claim(std::unique_ptr<queue_detail::ClaimState> state);
   std::unique_ptr<queue_detail::ClaimState> state_;
 };
@@ -176,6 +179,7 @@ class Queue {
   friend class Root;
   friend class Transaction;
   friend class queue_detail::RootImpl;
+  friend class queue_detail::Committer;
   explicit Queue(std::shared_ptr<queue_detail::QueueImpl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<queue_detail::QueueImpl> impl_;
 };
@@ -194,7 +198,7 @@ class Transaction {
   bool empty() const { return sources_.empty() && puts_.empty(); }
 
  private:
-  friend class queue_detail::RootImpl;
+  friend class queue_detail::Committer;
   struct Source {
     Claim claim;
     std::optional<Defer> defer;  // nullopt: ack
@@ -283,6 +287,9 @@ class Root {
   /// Is a process holding that singleton? pid (0: no) and since when (ms).
   struct SingletonInfo { int pid = 0; int64_t since_ms = 0; };
   SingletonInfo singleton(std::string_view name) const;
+
+  /// May a transaction with this xid still be open? For the purge of a dedup store.
+  bool xid_in_use(const Xid& xid) const;
 
   /// What `queue-inspect check` reports.
   struct Finding {

@@ -1,0 +1,416 @@
+// Transactions. One sync of each kind serves all transactions of a call, and, through the group syncs, all other callers.
+//
+//   plain    one put without a key: a MSG frame; committed by the sync of the log
+//   single   one ack or defer: an index word; committed by the sync of the index
+//   logged   everything else: STAGED frames, claims set leaving, one commit record; committed by the sync of the commit log
+//   keyed    puts with de-duplication keys: STAGED frames; committed by the transaction of the dedup store
+#include <string.h>
+#include <unistd.h>
+
+#include "../diag.hpp"
+#include "../gw_assert.hpp"
+#include "../hash.hpp"
+#include "../units.hpp"
+#include "impl.hpp"
+
+namespace gw::queue_detail {
+
+namespace {
+
+enum class Kind { nothing, plain, single, logged, keyed };
+
+struct Work {
+  Transaction* transaction = nullptr;
+  Kind kind = Kind::nothing;
+  std::optional<Error> error;
+  bool in_doubt = false;  // recovery decides; leave everything as it is
+  Xid xid;
+  bool has_xid = false;
+  CommitRecord record;
+  std::vector<PutResult> puts;
+  std::vector<std::optional<BodyRef>> refs;
+  std::vector<uint64_t> seqs;  // of the appended puts, parallel to puts; 0: not appended
+  bool alive() const { return !error; }
+  void fail(Error e) {
+    if (!error) error = std::move(e);
+  }
+};
+
+uint64_t word_after(const std::optional<Defer>& how, uint64_t before) {
+  if (!how) return make_word(State::done, word_failures(before), 0);
+  unsigned failures = word_failures(before) + (how->failed ? 1 : 0);
+  return how->due_at_ms > 0 ? make_word(State::deferred, failures, how->due_at_ms) : make_word(State::ready, failures, 0);
+}
+
+/// Appends and syncs per queue.
+struct QueueBatch {
+  std::shared_ptr<QueueImpl> queue;
+  std::vector<std::pair<Work*, size_t>> members;  // parallel to drafts
+  std::vector<DraftFrame> drafts;
+  QueueImpl::Appended appended;
+};
+
+}  // namespace
+
+/// One call of commit_all.
+class Committer {
+ public:
+  Committer(RootImpl& root, std::vector<Transaction>& transactions) : root_(root) {
+    works_.resize(transactions.size());
+    for (size_t i = 0; i < transactions.size(); i++) works_[i].transaction = &transactions[i];
+  }
+  std::vector<Result<CommitResult>> run();
+
+ private:
+  using Source = Transaction::Source;
+  using Put = Transaction::Put;
+  std::vector<Source>& sources(Work& w) { return w.transaction->sources_; }
+  std::vector<Put>& puts(Work& w) { return w.transaction->puts_; }
+
+  void classify(Work& work);
+  void link_bodies();
+  void build_batches();
+  void append_all();
+  void sync_batches();
+  void leave_sources(Work& work);
+  void commit_singles();
+  void commit_logged();
+  void commit_keyed();
+  void publish(Work& work);
+  void give_up(Work& work);
+  template <class Pred>
+  std::vector<Work*> select(Pred pred) {
+    std::vector<Work*> found;
+    for (auto& w : works_)
+      if (w.alive() && pred(w)) found.push_back(&w);
+    return found;
+  }
+
+  RootImpl& root_;
+  std::vector<Work> works_;
+  std::map<uint32_t, QueueBatch> batches_;  // by queue number: the lock order
+};
+
+void Committer::classify(Work& work) {
+  auto& from = sources(work);
+  auto& into = puts(work);
+  bool keyed = std::any_of(into.begin(), into.end(), [](const Put& p) { return p.options.dedup.has_value(); });
+  for (auto& p : into) work.puts.push_back({PutOutcome::stored, p.queue ? p.queue.name() : "", 0});
+  work.refs.resize(into.size());
+  work.seqs.resize(into.size());
+  if (from.size() + into.size() > transaction_targets_max)
+    return work.fail({ExitCode::bad_data, 0, "a transaction of " + std::to_string(from.size() + into.size()) + " messages: at most " + std::to_string(transaction_targets_max)});
+  for (auto& p : into) {
+    GW_ASSERT(p.queue);
+    size_t bytes = 0;
+    for (auto& h : p.message.headers.entries()) bytes += h.name.size() + h.value.size();
+    if (bytes > headers_bytes_max) return work.fail({ExitCode::bad_data, 0, "a message with " + human_size(bytes) + " of headers: at most " + human_size(headers_bytes_max)});
+  }
+  if (keyed) {
+    if (!from.empty()) return work.fail({ExitCode::bug, 0, "a transaction with both claims and de-duplication keys"});
+    work.kind = Kind::keyed;
+  } else if (from.empty() && into.size() == 1) {
+    work.kind = Kind::plain;
+  } else if (from.size() == 1 && into.empty()) {
+    work.kind = Kind::single;
+  } else if (!from.empty() || !into.empty()) {
+    work.kind = Kind::logged;
+  }
+  // Whoever moves a message frees as much as it takes: only new ones must keep the reserve.
+  if (!into.empty() && from.empty() && root_.options_.min_free_bytes && root_.free_bytes() < root_.options_.min_free_bytes)
+    return work.fail({ExitCode::not_now, ENOSPC, "'" + root_.path() + "' has " + human_size(root_.free_bytes()) + " free, less than --min-free " + human_size(root_.options_.min_free_bytes) + ": nothing is stored; takes go on"});
+  if (work.kind == Kind::logged || work.kind == Kind::keyed) {
+    if (auto me = root_.incarnation(); !me) return work.fail(std::move(me).error());
+    for (auto& p : into)
+      if (auto marked = root_.mark_queue(p.queue.impl_->number()); !marked) return work.fail(std::move(marked).error());
+    work.xid = root_.new_xid();
+    work.has_xid = true;
+  }
+}
+
+void Committer::link_bodies() {
+  std::set<std::string> dirs;
+  for (auto& work : works_) {
+    for (size_t i = 0; i < puts(work).size() && work.alive(); i++) {
+      Put& put = puts(work)[i];
+      Body& body = put.message.body;
+      if (!body.is_file() && body.bytes().size() <= inline_body_bytes_max) continue;
+      if (!body.is_file()) {
+        auto file = root_.new_body_file();
+        auto write = file ? write_at((*file)->fd.get(), body.bytes(), 0, (*file)->path) : Result<void>(file.error());
+        if (!write) {
+          work.fail(std::move(write).error());
+          break;
+        }
+        (*file)->bytes = body.bytes().size();
+        (*file)->crc = crc32c(0, body.bytes().data(), body.bytes().size());
+        body = Body(*file);
+      }
+      if (auto ref = root_.link_body(*body.file(), *put.queue.impl_, dirs)) work.refs[i] = *std::move(ref);
+      else work.fail(std::move(ref).error());
+    }
+  }
+  if (dirs.empty()) return;
+  if (auto synced = root_.sync_body_dirs(dirs); !synced)
+    for (auto& work : works_)
+      for (auto& ref : work.refs)
+        if (ref) work.fail(synced.error());
+}
+
+void Committer::build_batches() {
+  for (auto& work : works_) {
+    if (!work.alive()) continue;
+    bool staged = work.kind != Kind::plain;
+    Authority authority = work.kind == Kind::keyed ? Authority::dedup_store : staged ? Authority::commit_log : Authority::none;
+    for (size_t i = 0; i < puts(work).size(); i++) {
+      Put& put = puts(work)[i];
+      QueueBatch& batch = batches_[put.queue.impl_->number()];
+      batch.queue = put.queue.impl_;
+      batch.members.emplace_back(&work, i);
+      batch.drafts.push_back(draft_message(put.message, staged ? FrameKind::staged : FrameKind::message, authority, work.xid, put.options.due_at_ms,
+                                           work.kind == Kind::keyed ? put.options.dedup : std::nullopt, work.refs[i]));
+    }
+  }
+}
+
+void Committer::append_all() {
+  for (auto& [number, batch] : batches_) {
+    // A transaction that failed in an earlier queue is appended here all the same and voided; it is rare.
+    batch.appended = batch.queue->append(batch.drafts);
+    for (size_t k = 0; k < batch.members.size(); k++) {
+      auto [work, i] = batch.members[k];
+      if (k < batch.appended.seqs.size()) {
+        work->seqs[i] = work->puts[i].seq = batch.appended.seqs[k];
+      } else {
+        work->fail(*batch.appended.error);
+      }
+    }
+  }
+}
+
+void Committer::sync_batches() {
+  constexpr size_t syncfs_above = 24;  // so many logs are synced sooner through one syncfs
+  std::map<uint32_t, uint64_t> covered;
+  size_t count = 0;
+  for (auto& [number, batch] : batches_) count += !batch.appended.seqs.empty();
+  Result<void> together;
+  if (count > syncfs_above) {
+    for (auto& [number, batch] : batches_) covered[number] = batch.queue->log_end().first;
+    if (syncfs(root_.queues_dir()) < 0) together = Error{ExitCode::io_error, errno, "sync the file system of '" + root_.path() + "': " + strerror(errno)};
+  }
+  for (auto& [number, batch] : batches_) {
+    if (batch.appended.seqs.empty()) continue;
+    QueueShared& q = batch.queue->shared();
+    if (count > syncfs_above && together && q.log.failures.load() == batch.appended.failures_seen) raise_to(q.log.durable, covered[number]);
+    if (count > syncfs_above && !together) {
+      q.log_broken.store(1);
+      q.log.failures.fetch_add(1);
+    }
+    auto synced = batch.queue->sync_log(batch.appended.seqs.back(), batch.appended.failures_seen);
+    bool any_plain = false;
+    for (size_t k = 0; k < batch.appended.seqs.size(); k++) {
+      Work& work = *batch.members[k].first;
+      if (work.kind == Kind::plain) any_plain = true;
+      if (!synced) work.fail(synced.error());
+    }
+    if (synced && any_plain) batch.queue->ring();
+  }
+}
+
+void Committer::leave_sources(Work& work) {
+  for (auto& source : sources(work)) {
+    ClaimState& state = *source.claim.state_;
+    if (!state.queue->leave(state))
+      return work.fail({ExitCode::not_now, 0, "message :" + std::to_string(state.seq) + " of queue '" + state.queue->name() + "' is no longer held by this process"});
+  }
+}
+
+void Committer::commit_singles() {
+  struct Synced {
+    SegmentPtr segment;
+    std::shared_ptr<QueueImpl> queue;
+    uint64_t ticket = 0;
+    uint32_t failures_seen = 0;
+    std::vector<Work*> works;
+  };
+  std::map<Segment*, Synced> segments;
+  for (Work* work : select([](Work& w) { return w.kind == Kind::single; })) {
+    leave_sources(*work);
+    if (!work->alive()) continue;
+    Source& source = sources(*work)[0];
+    ClaimState& state = *source.claim.state_;
+    Synced& s = segments[state.segment.get()];
+    if (!s.segment) {
+      s.segment = state.segment;
+      s.queue = state.queue;
+      s.failures_seen = state.segment->claims_header().sync.failures.load();  // before the first store
+    }
+    auto& word = state.segment->entry(state.seq).word;
+    uint64_t after = word_after(source.defer, word.load());
+    if (word_state(after) == State::deferred) state.queue->lower_min_due(*state.segment, word_due(after));
+    word.store(after, std::memory_order_release);
+    s.works.push_back(work);
+  }
+  for (auto& [key, s] : segments) {
+    s.ticket = s.segment->claims_header().ticket.fetch_add(1, std::memory_order_acq_rel) + 1;
+    auto synced = s.queue->sync_idx(*s.segment, s.ticket, s.failures_seen);
+    for (Work* work : s.works) {
+      Source& source = sources(*work)[0];
+      ClaimState& state = *source.claim.state_;
+      if (!synced) work->fail(synced.error());
+      if (source.defer) {
+        state.queue->release(state);
+      } else {
+        // Also in doubt: the word says DONE here and now; after a power loss the disk decides.
+        state.held = false;
+        state.queue->finished(state.seq, state.segment);
+      }
+    }
+    s.queue->ring();
+  }
+}
+
+void Committer::commit_logged() {
+  auto works = select([](Work& w) { return w.kind == Kind::logged; });
+  std::vector<CommitRecord> records;
+  std::vector<Work*> committing;
+  for (Work* work : works) {
+    leave_sources(*work);
+    if (!work->alive()) continue;
+    CommitRecord& record = work->record;
+    record.xid = work->xid;
+    record.incarnation = root_.incarnation().has_value() ? *root_.incarnation() : 0;
+    for (auto& source : sources(*work)) {
+      ClaimState& state = *source.claim.state_;
+      uint64_t before = state.segment->entry(state.seq).word.load();
+      record.sources.push_back({state.queue->name(), state.queue->uuid(), state.seq, before, word_after(source.defer, before)});
+    }
+    for (size_t i = 0; i < puts(*work).size(); i++) {
+      auto& put = puts(*work)[i];
+      uint64_t after = put.options.due_at_ms ? make_word(State::deferred, 0, put.options.due_at_ms) : make_word(State::ready, 0, 0);
+      record.targets.push_back({put.queue.name(), put.queue.impl_->uuid(), work->seqs[i], make_word(State::staged, 0, 0), after});
+    }
+    records.push_back(record);
+    committing.push_back(work);
+  }
+  if (committing.empty()) return;
+  auto position = root_.append_commits(records);
+  Result<void> synced = position ? root_.sync_commits(*position) : Result<void>(position.error());
+  for (Work* work : committing) {
+    if (synced) {
+      publish(*work);
+    } else {
+      // Once a record may stand in the log, nobody but recovery may decide: our death makes it do so.
+      work->in_doubt = true;
+      synced.error().code = ExitCode::io_error;
+      work->fail(synced.error());
+    }
+  }
+}
+
+void Committer::publish(Work& work) {
+  std::set<QueueImpl*> rung;
+  for (size_t i = 0; i < work.record.targets.size(); i++) {
+    auto& put = puts(work)[i];
+    if (put.queue.impl_->publish(work.record.targets[i].seq, work.record.targets[i].after)) rung.insert(put.queue.impl_.get());
+  }
+  for (size_t i = 0; i < work.record.sources.size(); i++) {
+    ClaimState& state = *sources(work)[i].claim.state_;
+    state.queue->apply_source(work.record.sources[i], work.record.incarnation);
+    state.held = false;
+  }
+  for (auto* queue : rung) queue->ring();
+}
+
+void Committer::commit_keyed() {
+  // By store; each store decides all of its transactions at once.
+  std::map<std::string, std::vector<Work*>> by_store;
+  for (Work* work : select([](Work& w) { return w.kind == Kind::keyed; })) {
+    std::string store;
+    for (auto& put : puts(*work)) {
+      if (!put.options.dedup || (!store.empty() && put.options.dedup->store != store)) {
+        work->fail({ExitCode::bug, 0, "a transaction whose puts have keys of several stores, or none"});
+        break;
+      }
+      store = put.options.dedup->store;
+    }
+    if (work->alive()) by_store[store].push_back(work);
+  }
+  for (auto& [name, works] : by_store) {
+    std::vector<DedupRow> rows;
+    std::vector<uint32_t> groups;
+    for (uint32_t g = 0; g < works.size(); g++) {
+      Work& work = *works[g];
+      for (size_t i = 0; i < puts(work).size(); i++) {
+        auto& key = *puts(work)[i].options.dedup;
+        rows.push_back({key.scope, key.id, work.xid, work.puts[i].queue, work.seqs[i], key.body_sha256, now_ms()});
+        groups.push_back(g);
+      }
+    }
+    auto store = root_.dedup_store(name, true);
+    auto decided = store ? (*store)->decide(rows, groups) : Result<std::vector<DedupStore::Decision>>(store.error());
+    size_t row = 0;
+    for (Work* work : works) {
+      if (!decided) {
+        work->in_doubt = decided.error().code == ExitCode::io_error;
+        work->fail(decided.error());
+        continue;
+      }
+      for (size_t i = 0; i < puts(*work).size(); i++, row++) {
+        const auto& d = (*decided)[row];
+        QueueImpl& queue = *puts(*work)[i].queue.impl_;
+        PutResult& result = work->puts[i];
+        if (d.inserted) {
+          int64_t due = puts(*work)[i].options.due_at_ms;
+          if (queue.publish(work->seqs[i], due ? make_word(State::deferred, 0, due) : make_word(State::ready, 0, 0))) queue.ring();
+          continue;
+        }
+        queue.void_staged(work->seqs[i]);
+        bool same = d.existing.id == rows[row].id && d.existing.body_sha256 == rows[row].body_sha256;
+        result.outcome = same ? PutOutcome::duplicate : PutOutcome::conflict;
+        result.seq = d.existing.seq;
+      }
+    }
+  }
+}
+
+void Committer::give_up(Work& work) {
+  if (work.in_doubt) return;
+  for (size_t i = 0; i < work.seqs.size(); i++)
+    if (work.seqs[i] && work.kind != Kind::plain) puts(work)[i].queue.impl_->void_staged(work.seqs[i]);
+  // Bodies of appended messages went with their words; those that were only linked go now.
+  for (size_t i = 0; i < work.refs.size(); i++)
+    if (work.refs[i] && !work.seqs[i]) root_.unlink_body(work.refs[i]->name);
+  for (auto& source : sources(work)) {
+    auto& state = source.claim.state_;
+    if (!state || !state->held) continue;
+    if (claim_leaving(state->claim)) state->queue->unleave(*state);
+    state->queue->release(*state);
+  }
+}
+
+std::vector<Result<CommitResult>> Committer::run() {
+  for (auto& work : works_) classify(work);
+  link_bodies();
+  build_batches();
+  append_all();
+  sync_batches();
+  commit_singles();
+  commit_logged();
+  commit_keyed();
+  std::vector<Result<CommitResult>> results;
+  results.reserve(works_.size());
+  for (auto& work : works_) {
+    if (!work.alive()) give_up(work);
+    if (work.has_xid && !work.in_doubt) root_.finished_xid(work.xid);
+    if (work.in_doubt)
+      for (auto& source : sources(work)) source.claim.state_->held = false;  // stays leaving until recovery
+    if (work.alive()) results.emplace_back(CommitResult{std::move(work.puts)});
+    else results.emplace_back(std::move(*work.error));
+  }
+  return results;
+}
+
+std::vector<Result<CommitResult>> RootImpl::commit_all(std::vector<Transaction>&& transactions) { return Committer(*this, transactions).run(); }
+
+}  // namespace gw::queue_detail
