@@ -19,8 +19,9 @@ from explore import explore, put, run_cases
 
 # words of a message: EMPTY counts as staged (the frame says so), READY, DONE, VOID; RETRY is READY or DEFERRED with one failure counted
 STAGED, READY, DONE, VOID, RETRY = "SRDVF"
-# what a log append is: nothing, in the page cache, on the disk, retired
-NONE, CACHED, DURABLE, RETIRED = range(4)
+# what a log append is: nothing, in the page cache, on the disk, retired; a commit record also: written and not published yet (the
+# appender has not moved commit_appended over it), in the page cache or on the disk
+NONE, CACHED, DURABLE, RETIRED, WRITTEN, WRITTEN_BACK = range(6)
 
 State = namedtuple("State", "src src_disk removed claim pc rec commit frame mem disk shown acks consumer told src_taker src_acked losses kills leases")
 
@@ -34,6 +35,7 @@ WITHOUT = {
     "leaving": "a lease can be revoked from a mover that commits",
     "exact-word": "applying a commit overwrites whatever the word is",
     "removed-source": "recovery takes a commit whose source's segment is gone as finished",
+    "wipe": "recovery leaves a commit record that was written and not published in the log",
     "commit-record": "each target is published for itself, without a commit record",
     "commit-sync": "the commit record is applied before it is synced",
 }
@@ -109,7 +111,9 @@ def check(without=(), movers=2, targets=1, source=True, defer=False, losses=2, k
             if "commit-record" in without:
                 go("has no commit record", s, "committed")
             else:
-                go("appends the commit", s._replace(commit=put(s.commit, p, CACHED)), "appended")
+                go("writes the commit", s._replace(commit=put(s.commit, p, WRITTEN)), "written")
+        elif pc == "written":
+            go("publishes its commit", s._replace(commit=put(s.commit, p, CACHED if s.commit[p] == WRITTEN else DURABLE)), "appended")
         elif pc == "appended":
             go("syncs the commit", s if "commit-sync" in without else sync_commits(s), "committed")
         elif pc == "committed":
@@ -139,7 +143,9 @@ def check(without=(), movers=2, targets=1, source=True, defer=False, losses=2, k
 
         if at == 0 and "give-back-last" in without and s.claim and s.claim[0] == p:
             go("gives back first", s._replace(claim=None), 0)
-        if at == 0:
+        if at == 0 and "wipe" not in without and s.commit[p] in (WRITTEN, WRITTEN_BACK):
+            go("wipes what was not published", s._replace(commit=put(s.commit, p, NONE)), 0)
+        elif at == 0:
             go("syncs the evidence", s if "recovery-sync" in without else sync_logs(sync_commits(s)), 1)
         elif at == 1:
             go("applies the commit", apply(s, p) if s.commit[p] in (CACHED, DURABLE) else s, 2)
@@ -180,6 +186,8 @@ def check(without=(), movers=2, targets=1, source=True, defer=False, losses=2, k
             if s.frame[i] == CACHED:
                 add(f"write-back of frame {i}", s._replace(frame=put(s.frame, i, DURABLE)))
         for p in range(movers):
+            if s.commit[p] == WRITTEN:
+                add(f"write-back of commit {p}", s._replace(commit=put(s.commit, p, WRITTEN_BACK)))
             if s.commit[p] == CACHED:
                 add(f"write-back of commit {p}", s._replace(commit=put(s.commit, p, DURABLE)))
 
@@ -200,7 +208,9 @@ def check(without=(), movers=2, targets=1, source=True, defer=False, losses=2, k
             if s.frame[i] == CACHED:
                 options = [o._replace(frame=put(o.frame, i, f)) for o in options for f in (NONE, DURABLE)]
         for p in range(movers):
-            if s.commit[p] == CACHED:
+            if s.commit[p] == WRITTEN_BACK:
+                options = [o._replace(commit=put(o.commit, p, DURABLE)) for o in options]
+            if s.commit[p] in (CACHED, WRITTEN):
                 options = [o._replace(commit=put(o.commit, p, c)) for o in options for c in (NONE, DURABLE)]
         for o in options:
             t = o._replace(src=o.src_disk, mem=o.disk, claim=None, consumer=None, src_taker=0, losses=o.losses + 1, rec=(0,) * movers,
@@ -275,7 +285,7 @@ def main():
     def seeded(rule, **options):
         cases.append((f"seeded: {WITHOUT[rule]}", True, lambda: check((rule,), **options)))
 
-    for rule in ("retire-sync", "recovery-sync", "give-back-last", "stage-sync", "leaving", "exact-word"):
+    for rule in ("retire-sync", "recovery-sync", "give-back-last", "stage-sync", "leaving", "exact-word", "wipe"):
         seeded(rule, losses=2, kills=2)
     seeded("removed-source", losses=1, kills=0)
     seeded("exact-word", **defer)
