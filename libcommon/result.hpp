@@ -61,17 +61,16 @@ class [[nodiscard]] Result<void> {
 
 }  // namespace gw
 
-/// Returns the error of `expr` from the calling function, if there is one.
-#define GW_TRY(expr)                                      \
-  do {                                                    \
-    if (auto gw_try_ = (expr); !gw_try_)                  \
-      return std::move(gw_try_).error();                  \
-  } while (0)
-
 #define GW_CONCAT_(a, b) a##b
 #define GW_CONCAT(a, b) GW_CONCAT_(a, b)
+/// Returns the error of `expr` from the calling function, if there is one.
+#define GW_TRY(expr) GW_TRY_(GW_CONCAT(gw_try_, __COUNTER__), expr)
+#define GW_TRY_(tmp, expr)                                          \
+  do {                                                              \
+    if (auto tmp = (expr); !tmp) return std::move(tmp).error();     \
+  } while (0)
 /// `GW_TRY_ASSIGN(auto fd, open_file(...))`: the value of `expr`, or returns its error from the calling function.
-#define GW_TRY_ASSIGN(decl, expr) GW_TRY_ASSIGN_(GW_CONCAT(gw_try_, __LINE__), decl, expr)
+#define GW_TRY_ASSIGN(decl, expr) GW_TRY_ASSIGN_(GW_CONCAT(gw_try_, __COUNTER__), decl, expr)
 #define GW_TRY_ASSIGN_(tmp, decl, expr)        \
   auto tmp = (expr);                           \
   if (!tmp) return std::move(tmp).error();     \
