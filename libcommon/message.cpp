@@ -77,10 +77,6 @@ bool Headers::operator==(const Headers& other) const {
                     [](const Entry& a, const Entry& b) { return same_name(a.name, b.name) && a.value == b.value; });
 }
 
-BodyFile::~BodyFile() {
-  if (unlink_on_close && !path.empty()) ::unlink(path.c_str());
-}
-
 Result<std::string> Body::read_at(uint64_t offset, size_t length) const {
   if (offset >= size()) return std::string();
   length = static_cast<size_t>(std::min<uint64_t>(length, size() - offset));
