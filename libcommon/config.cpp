@@ -19,7 +19,7 @@
 #include "config_names.hpp"
 #include "json.hpp"
 #include "queue.hpp"
-#include "tool.hpp"
+#include "suggest.hpp"
 #include "units.hpp"
 
 namespace gw {

@@ -12,6 +12,7 @@
 #include "exit_code.hpp"
 #include "queue.hpp"
 #include "result.hpp"
+#include "suggest.hpp"
 
 namespace CLI {
 class App;
@@ -84,8 +85,5 @@ struct Address {
   std::string queue, machine;  ///< machine empty: this one
 };
 Result<Address> parse_address(std::string_view text);
-
-/// "did you mean 'x'?" or "".
-std::string suggest(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace gw
