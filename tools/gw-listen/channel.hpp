@@ -1,0 +1,43 @@
+// One address that messages come in by: http://HOST:PORT/PATH/, compared the way http.sys compares its prefixes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "result.hpp"
+
+namespace gw::listen {
+
+struct Channel {
+  std::string address;        ///< as configured
+  std::string host;           ///< as written: a name, an IPv4 address, + or *
+  std::string bind_address;   ///< IPv4 address to bind to
+  uint16_t port = 80;         ///< 0: any; set to the real one once the server runs
+  std::string path = "/";     ///< begins with a slash, ends with one
+  uint64_t max_body_bytes = UINT64_MAX;
+  std::vector<std::string> allow_endpoints;  ///< empty: all
+  int line = 0;               ///< in the configuration file; 0: from the command line
+
+  /// The address with the port that is really listened on.
+  std::string url() const;
+};
+
+/// Loopback names and addresses listen on loopback only; + and *, and names of other machines (as http.sys does), on all addresses.
+/// config: what is wrong with it and what is expected.
+Result<Channel> parse_channel(std::string_view address);
+
+/// Two channels that would get the same requests. config, naming both.
+Result<void> check_channels(const std::vector<Channel>& channels);
+
+/// The path of a request target without query, percent-decoded once. Refused (empty): not absolute, `..`, NUL.
+std::string decode_path(std::string_view target);
+
+/// Is `path` the channel's path or below it? Case counts; the last slash may be missing.
+bool path_matches(const Channel& channel, std::string_view path);
+
+/// The channel with the longest path that matches among those of this port; nullptr: none.
+const Channel* find_channel(const std::vector<Channel>& channels, uint16_t port, std::string_view path);
+
+}  // namespace gw::listen

@@ -1,0 +1,165 @@
+#include "listen.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <optional>
+
+#include "committer.hpp"
+#include "dedup_store.hpp"
+#include "diag.hpp"
+#include "receive.hpp"
+#include "server.hpp"
+#include "units.hpp"
+
+namespace gw::listen {
+
+namespace {
+
+constexpr int64_t grace_ms = 7000;   ///< requests under way get this long after SIGTERM
+constexpr int64_t tick_ms = 1000;
+constexpr int64_t maintain_every_ms = 10'000;
+
+Result<Settings> read_settings(const CommonOptions& common, const Options& options) {
+  GW_TRY_ASSIGN(Config config, load_config(common.config, common.config_given));
+  return resolve_settings(options, config);
+}
+
+/// The whole group is in doubt: an answer could be a lie. What is on the disk decides when the next process recovers it.
+void end_in_doubt(const Error& error) {
+  event(Level::error, "commit-in-doubt", {{"reason", error.text}});
+  ::_exit(static_cast<int>(ExitCode::io_error));
+}
+
+/// Becomes readable on each signal. Signals::wake_fd() stays readable for ever after the first SIGHUP.
+int signal_event() {
+  static const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  return fd;
+}
+
+Result<void> create_queues(Root& root, const std::string& endpoint) {
+  GW_TRY(root.create_queue(endpoint));
+  GW_TRY(root.create_queue(endpoint + ".gateway"));
+  // Made here so that a damaged or foreign store is found before the first message.
+  GW_TRY(DedupStore::open(root.path(), endpoint, true));
+  return {};
+}
+
+bool same_addresses(const std::vector<Channel>& a, const std::vector<Channel>& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (a[i].address != b[i].address) return false;
+  return true;
+}
+
+class Listener {
+ public:
+  Listener(const CommonOptions& common, const Options& options, Settings settings, std::unique_ptr<Root> root)
+      : common_(common), options_(options), settings_(std::move(settings)), root_(std::move(root)) {}
+
+  Result<ExitCode> run();
+
+ private:
+  Result<void> start();
+  void wait_for_end();
+  void reload();
+  int64_t config_changed_at() const;
+
+  const CommonOptions& common_;
+  const Options& options_;
+  Settings settings_;
+  std::unique_ptr<Root> root_;
+  std::optional<Committer> committer_;
+  std::optional<Receiver> receiver_;
+  std::optional<Server> server_;
+};
+
+Result<void> Listener::start() {
+  GW_TRY(create_queues(*root_, settings_.endpoint));
+  ReceiverContext context;
+  context.endpoint = settings_.endpoint;
+  GW_TRY_ASSIGN(context.queue, root_->queue(settings_.endpoint));
+  context.body_writer = [this] { return root_->body_writer(); };
+  context.free_bytes = [this] { return root_->free_bytes(); };
+  context.min_free_bytes = settings_.min_free_bytes;
+  committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); }, &end_in_doubt);
+  context.committer = &*committer_;
+  context.stopping = [this] { return server_->stopping(); };
+  receiver_.emplace(std::move(context));
+  server_.emplace([this](Exchange& exchange) { receiver_->handle(exchange); });
+  GW_TRY(committer_->start());
+  receiver_->set_channels({});
+  GW_TRY(server_->start(settings_.channels));
+  receiver_->set_channels(settings_.channels);
+  return {};
+}
+
+Result<ExitCode> Listener::run() {
+  GW_TRY(start());
+  for (const Channel& channel : settings_.channels) {
+    event(Level::info, "listening", {{"url", channel.url()}, {"endpoint", settings_.endpoint}});
+    GW_TRY(print_ready("ready " + channel.url()));
+  }
+  wait_for_end();
+  event(Level::info, "stopping", {{"endpoint", settings_.endpoint}});
+  if (!server_->stop(grace_ms)) event(Level::warn, "requests-cut", {{"reason", "not finished within the time to stop"}});
+  committer_.reset();
+  return ExitCode::ok;
+}
+
+int64_t Listener::config_changed_at() const {
+  struct stat st{};
+  if (::stat(common_.config.c_str(), &st) != 0) return 0;
+  return static_cast<int64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + st.st_mtim.tv_nsec;
+}
+
+void Listener::wait_for_end() {
+  int64_t config_seen = config_changed_at(), maintained = monotonic_ms();
+  while (!Signals::stop_requested()) {
+    pollfd wake{signal_event(), POLLIN, 0};
+    eventfd_t count = 0;
+    if (::poll(&wake, 1, static_cast<int>(tick_ms)) > 0) ::eventfd_read(signal_event(), &count);
+    int64_t config_now = config_changed_at();
+    if (Signals::take_reload() || config_now != config_seen) reload();
+    config_seen = config_now;
+    if (Signals::stop_requested()) return;
+    // What a listener that was killed has left on the way is decided within seconds, also if nobody takes from the queue.
+    if (auto recovered = root_->recover_dead_owners(); !recovered) event(Level::error, "recovery-failed", {{"reason", recovered.error().text}});
+    if (monotonic_ms() - maintained < maintain_every_ms) continue;
+    maintained = monotonic_ms();
+    if (auto done = root_->maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});
+  }
+}
+
+/// Limits change at once; addresses and the endpoint need a restart.
+void Listener::reload() {
+  auto fresh = read_settings(common_, options_);
+  if (!fresh) {
+    event(Level::error, "config-rejected", {{"reason", fresh.error().text}});
+    return;
+  }
+  if (fresh->endpoint != settings_.endpoint || !same_addresses(fresh->channels, settings_.channels)) {
+    event(Level::warn, "config-needs-restart", {{"reason", "endpoint or addresses of channels have changed"}});
+    return;
+  }
+  for (size_t i = 0; i < fresh->channels.size(); ++i) fresh->channels[i].port = settings_.channels[i].port;
+  settings_.channels = fresh->channels;
+  receiver_->set_channels(settings_.channels);
+  event(Level::info, "config-read", {{"path", common_.config}});
+}
+
+}  // namespace
+
+Result<ExitCode> run_listener(const CommonOptions& common, const Options& options) {
+  GW_TRY_ASSIGN(Settings settings, read_settings(common, options));
+  signal_event();
+  Signals::on_signal([] { ::eventfd_write(signal_event(), 1); });
+  Signals::install();
+  GW_TRY_ASSIGN(auto root, open_root(common, true, settings.min_free_bytes));
+  Listener listener(common, options, std::move(settings), std::move(root));
+  return listener.run();
+}
+
+}  // namespace gw::listen

@@ -1,0 +1,37 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include "listen.hpp"
+#include "units.hpp"
+
+namespace gw::listen {
+
+Tool make_tool() {
+  static Options options;
+  Tool tool;
+  tool.name = "gw-listen";
+  tool.summary = "receive messages over HTTP into an endpoint's queue, each exactly once";
+  tool.examples =
+      "  gw-listen --endpoint Store17 --channel http://+:8080/Store17/\n"
+      "  gw-listen --endpoint Store17 --channel http://127.0.0.1:0/Store17/ --max-body 64M\n"
+      "  gw-listen --config /etc/gatepost/config.xml\n";
+  Command command;
+  command.usage = "--endpoint E --channel URL...";
+  command.summary = tool.summary;
+  command.examples = tool.examples;
+  command.define = [](CLI::App& app) {
+    app.add_option("--endpoint", options.endpoint, "the queue that messages enter [the configuration's Endpoint]")->type_name("E");
+    app.add_option("--channel", options.channels, "an address to listen on; + and * as host: all addresses; may be given again")
+        ->type_name("URL");
+    app.add_option("--max-body", options.max_body, "refuse larger bodies with 413 [no limit]")->type_name("SIZE");
+    app.add_option("--min-free", options.min_free, "refuse messages when less space is free [256M]")->type_name("SIZE");
+    app.add_option("--allow-endpoint", options.allow_endpoints, "accept only this OriginatingEndpoint; may be given again [all]")
+        ->type_name("E");
+  };
+  command.run = [](const CommonOptions& common) { return run_listener(common, options); };
+  tool.commands.push_back(std::move(command));
+  return tool;
+}
+
+}  // namespace gw::listen

@@ -1,0 +1,32 @@
+// gw-listen's command line and what it becomes together with the configuration file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "channel.hpp"
+#include "config.hpp"
+#include "tool.hpp"
+
+namespace gw::listen {
+
+/// What the command line said; empty: not given.
+struct Options {
+  std::string endpoint, max_body, min_free;
+  std::vector<std::string> channels, allow_endpoints;
+};
+
+struct Settings {
+  std::string endpoint;
+  uint64_t min_free_bytes = min_free_bytes_default;
+  std::vector<Channel> channels;
+};
+
+/// Options and configuration together: options win, and --channel replaces the channels of the file.
+/// usage or config, naming the option or FILE:LINE.
+Result<Settings> resolve_settings(const Options& options, const Config& config);
+
+Tool make_tool();
+
+}  // namespace gw::listen

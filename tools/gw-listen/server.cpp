@@ -1,0 +1,485 @@
+#include "server.hpp"
+
+#include <arpa/inet.h>
+#include <civetweb.h>
+#include <dirent.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <strings.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <set>
+
+#include "diag.hpp"
+#include "unique_fd.hpp"
+#include "units.hpp"
+
+namespace gw::listen {
+
+namespace {
+
+// The library's own limit is larger than ours, so that most heads that are too large get a proper answer from check_head().
+constexpr int library_head_bytes = 64 * 1024;
+constexpr size_t drain_bytes_max = 256 * 1024;
+constexpr int drain_ms_max = 1000;
+constexpr size_t read_bytes_min = 4 * 1024, read_bytes_max = 256 * 1024;
+
+/// What the watcher has to know of the body that a thread reads. One per thread of the server, never freed.
+struct Upload {
+  std::atomic<int64_t> began_ms{0};  ///< 0: none
+  std::atomic<int64_t> bytes{0}, asked{0};
+  std::atomic<bool> overdue{false};
+  std::atomic<uint32_t> peer_ip{0}, ports{0};  ///< network order; remote port << 16 | own port
+};
+
+struct Uploads {
+  std::mutex mutex;
+  std::vector<Upload*> all;
+};
+Uploads& uploads() {
+  static auto* instance = new Uploads;
+  return *instance;
+}
+Upload& my_upload() {
+  thread_local Upload* mine = [] {
+    auto* fresh = new Upload;
+    std::lock_guard<std::mutex> one(uploads().mutex);
+    uploads().all.push_back(fresh);
+    return fresh;
+  }();
+  return *mine;
+}
+
+/// The library does not tell its sockets: the connection is found by its two ends.
+int find_socket(uint32_t peer_ip, uint16_t peer_port, uint16_t own_port) {
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir("/proc/self/fd"), &::closedir);
+  if (!dir) return -1;
+  while (const dirent* entry = ::readdir(dir.get())) {
+    int fd = std::atoi(entry->d_name);
+    sockaddr_in peer{}, own{};
+    socklen_t size = sizeof peer;
+    if (fd <= 2 || ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) continue;
+    if (peer.sin_family != AF_INET || peer.sin_addr.s_addr != peer_ip || ntohs(peer.sin_port) != peer_port) continue;
+    size = sizeof own;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) == 0 && ntohs(own.sin_port) == own_port) return fd;
+  }
+  return -1;
+}
+
+/// Reads and drops what the other side still sends, so that closing does not reset the connection before the answer is read.
+void drain(int fd) {
+  if (fd < 0) return;
+  ::shutdown(fd, SHUT_WR);
+  std::vector<char> buffer(16 * 1024);
+  size_t total = 0;
+  for (int64_t deadline = monotonic_ms() + drain_ms_max; total < drain_bytes_max;) {
+    int64_t left = deadline - monotonic_ms();
+    pollfd wait{fd, POLLIN, 0};
+    if (left <= 0 || ::poll(&wait, 1, static_cast<int>(left)) <= 0) return;
+    ssize_t n = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (n <= 0) return;
+    total += static_cast<size_t>(n);
+  }
+}
+
+uint32_t ip_of(const char* text) {
+  in_addr address{};
+  return ::inet_pton(AF_INET, text, &address) == 1 ? address.s_addr : 0;
+}
+
+/// The library drops or joins what it does not understand. In its buffer it only writes NUL over separators, so what it dropped
+/// shows as a gap: every field must begin two bytes (CR LF) after the one before, and an empty line must follow the last.
+bool is_loose(const mg_request_info& info) {
+  const char* method = info.request_method;
+  const char* target = info.request_uri;
+  const char* version = info.http_version;
+  if (reinterpret_cast<uintptr_t>(method) % 16 != 0) return true;  // something stood before the request line
+  if (method + std::strlen(method) + 1 != target) return true;
+  const char* target_end = target + std::strlen(target);
+  if (info.query_string) target_end = info.query_string + std::strlen(info.query_string);
+  if (target_end + 1 != version - 5) return true;
+  const char* line_end = version + std::strlen(version);
+  for (int i = 0; i < info.num_headers; ++i) {
+    const char* name = info.http_headers[i].name;
+    const char* value = info.http_headers[i].value;
+    if (line_end[1] != 0 || line_end + 2 != name) return true;
+    const char* colon = name + std::strlen(name);
+    for (const char* c = colon + 1; c < value; ++c)
+      if (*c != ' ' && *c != '\t') return true;
+    line_end = value + std::strlen(value);
+  }
+  return line_end[1] != 0 || line_end[2] != '\r' || line_end[3] != 0;
+}
+
+class LibraryExchange : public Exchange {
+ public:
+  LibraryExchange(mg_connection* connection, const mg_request_info& info, bool stopping);
+  const RequestHead& head() const override { return head_; }
+  const std::variant<BodyPlan, WireRefusal>& plan() const override { return plan_; }
+  Read read(char* into, size_t room, size_t& got) override;
+  void send_continue() override;
+  void send(const Answer& answer) override;
+  ~LibraryExchange() override { my_upload().began_ms = 0; }
+
+  bool answered() const { return answered_; }
+  int status() const { return status_; }
+  /// Closes after this request, whatever was sent.
+  void close();
+
+ private:
+  bool body_read() const { return ended_ || (!chunked_ && received_ == length_); }
+  Read ended(bool cut);
+  void begin_body();
+
+  mg_connection* connection_;
+  const mg_request_info& info_;
+  RequestHead head_;
+  std::variant<BodyPlan, WireRefusal> plan_;
+  bool chunked_ = false, ended_ = false, answered_ = false, stopping_;
+  uint64_t length_ = 0, received_ = 0;
+  int64_t silent_since_ms_ = 0;
+  size_t ask_ = read_bytes_min;
+  int status_ = 0;
+};
+
+std::vector<HeadField>& field_buffer() {
+  thread_local std::vector<HeadField> fields;
+  return fields;
+}
+
+LibraryExchange::LibraryExchange(mg_connection* connection, const mg_request_info& info, bool stopping)
+    : connection_(connection), info_(info), stopping_(stopping) {
+  auto& fields = field_buffer();
+  fields.clear();
+  for (int i = 0; i < info.num_headers; ++i) fields.emplace_back(info.http_headers[i].name, info.http_headers[i].value);
+  head_.method = info.request_method;
+  head_.target = info.request_uri;
+  head_.version = info.http_version;
+  if (info.query_string) {
+    head_.has_query = true;
+    head_.query = info.query_string;
+  }
+  head_.fields = fields;
+  head_.port = static_cast<uint16_t>(info.server_port);
+  head_.from = info.remote_addr;
+  head_.loose = is_loose(info);
+  std::string_view last = fields.empty() ? head_.version : fields.back().second;
+  head_.bytes = static_cast<size_t>(last.data() + last.size() - info.request_method) + 4;
+  plan_ = check_head(head_);
+  const auto* body = std::get_if<BodyPlan>(&plan_);
+  chunked_ = body && body->chunked;
+  length_ = body ? body->length : UINT64_MAX;  // of a refused head: never read to its end
+}
+
+void LibraryExchange::begin_body() {
+  Upload& upload = my_upload();
+  upload.peer_ip = ip_of(info_.remote_addr);
+  upload.ports = static_cast<uint32_t>(info_.remote_port) << 16 | head_.port;
+  upload.bytes = 0;
+  upload.overdue = false;
+  upload.began_ms = monotonic_ms();
+}
+
+Exchange::Read LibraryExchange::ended(bool cut) {
+  Upload& upload = my_upload();
+  upload.began_ms = 0;
+  if (upload.overdue) return Read::too_slow;
+  if (cut) return Read::cut;
+  ended_ = true;
+  return Read::end;
+}
+
+Exchange::Read LibraryExchange::read(char* into, size_t room, size_t& got) {
+  got = 0;
+  if (body_read()) return ended(false);
+  Upload& upload = my_upload();
+  if (upload.began_ms == 0) begin_body();
+  for (;;) {
+    size_t ask = std::min(room, ask_);
+    upload.asked = static_cast<int64_t>(ask);
+    int64_t before = monotonic_ms();
+    int n = mg_read(connection_, into, ask);
+    int64_t now = monotonic_ms(), took = now - before;
+    if (n > 0) {
+      got = static_cast<size_t>(n);
+      received_ += got;
+      upload.bytes += n;
+      silent_since_ms_ = 0;
+      // Small pieces from slow senders, so that the watcher sees what arrives.
+      if (took < 50) ask_ = std::min(ask_ * 2, read_bytes_max);
+      else if (took > 1000) ask_ = std::max(ask_ / 2, read_bytes_min / 4);
+      return Read::data;
+    }
+    if (n == 0 && chunked_) return ended(false);
+    if (n < 0) {
+      // A chunked body that stalls ends in the same error as one that is cut; the time tells them apart.
+      if (chunked_ && took >= head_timeout_ms) upload.overdue = true;
+      return ended(true);
+    }
+    // Nothing for ten seconds. The library would report the end here.
+    if (silent_since_ms_ == 0) silent_since_ms_ = before;
+    int64_t elapsed = now - upload.began_ms;
+    bool below_rate = elapsed >= slow_body_after_ms && upload.bytes * 1000 < body_bytes_per_second_min * elapsed;
+    if (below_rate || now - silent_since_ms_ >= idle_timeout_ms) upload.overdue = true;
+    if (upload.overdue) return ended(true);
+  }
+}
+
+void LibraryExchange::send_continue() {
+  constexpr std::string_view line = "HTTP/1.1 100 Continue\r\n\r\n";
+  mg_write(connection_, line.data(), line.size());
+}
+
+void LibraryExchange::close() { mg_disable_connection_keep_alive(connection_); }
+
+void LibraryExchange::send(const Answer& answer) {
+  answered_ = true;
+  status_ = answer.status;
+  bool unread = !body_read();
+  bool closes = answer.close() || stopping_ || unread;
+  if (auto connection = head_.find("Connection"); connection && ::strncasecmp(connection->data(), "close", 5) == 0) closes = true;
+  std::string bytes = format_answer(answer, closes, head_.method != "HEAD", now_ms());
+  if (closes) close();
+  mg_write(connection_, bytes.data(), bytes.size());
+  if (unread) drain(find_socket(ip_of(info_.remote_addr), static_cast<uint16_t>(info_.remote_port), head_.port));
+}
+
+}  // namespace
+
+struct Server::Impl {
+  mg_context* context = nullptr;
+  std::string last_log;
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool stop_watching = false;
+  std::thread watcher;
+
+  void watch();
+  static void cut_slow(int64_t now);
+};
+
+// --- what the library calls ---------------------------------------------------------------------------------------------
+
+struct ServerCallbacks {
+  static Server& server_of(const mg_connection* connection) {
+    return *static_cast<Server*>(mg_get_user_data(mg_get_context(connection)));
+  }
+
+  static int begin_request(mg_connection* connection) {
+    Server& server = server_of(connection);
+    const mg_request_info& info = *mg_get_request_info(connection);
+    server.active_.fetch_add(1, std::memory_order_acq_rel);
+    int status;
+    {
+      LibraryExchange exchange(connection, info, server.stopping());
+      server.handler_(exchange);
+      if (!exchange.answered()) exchange.close();
+      status = exchange.status();
+    }
+    mg_set_user_connection_data(connection, reinterpret_cast<void*>(monotonic_ms()));
+    server.active_.fetch_sub(1, std::memory_order_acq_rel);
+    return status > 0 ? status : 500;  // never 0: the library would go on with its files
+  }
+
+  static int init_connection(const mg_connection*, void** data) {
+    *data = reinterpret_cast<void*>(monotonic_ms());
+    return 0;
+  }
+
+  /// Heads that the library itself refuses.
+  static int http_error(mg_connection* connection, int status, const char* text) {
+    const mg_request_info& info = *mg_get_request_info(connection);
+    Answer answer;
+    answer.status = status;
+    answer.text = text ? text : "";
+    int fd = find_socket(ip_of(info.remote_addr), static_cast<uint16_t>(info.remote_port), static_cast<uint16_t>(info.server_port));
+    if (status == 411) {
+      answer.status = 400;
+      answer.text = "Content-Length is not a number";
+    } else if (status == 413 || (status == 400 && answer.text == "Malformed message")) {
+      refine(answer, fd, info.conn_data);
+    }
+    event(Level::warn, "refused", {{"status", answer.status}, {"reason", answer.text}, {"from", info.remote_addr}});
+    std::string bytes = format_answer(answer, true, true, now_ms());
+    mg_disable_connection_keep_alive(connection);
+    mg_write(connection, bytes.data(), bytes.size());
+    drain(fd);
+    return 0;
+  }
+
+  /// "Malformed" is also what the library says of heads that are too large or too slow.
+  static void refine(Answer& answer, int fd, const void* began) {
+    answer.status = 400;
+    answer.text = "malformed request";
+    tcp_info tcp{};
+    socklen_t size = sizeof tcp;
+    int unread = 0;
+    if (fd >= 0 && ::ioctl(fd, FIONREAD, &unread) == 0 && ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) == 0 &&
+        (unread > 0 || tcp.tcpi_bytes_received >= library_head_bytes)) {
+      answer.status = 431;
+      answer.text = "header larger than " + std::to_string(head_bytes_max) + " bytes";
+    } else if (began && monotonic_ms() - reinterpret_cast<int64_t>(began) >= head_timeout_ms) {
+      answer.status = 408;
+      answer.text = "the header did not come in time";
+    }
+  }
+
+  static int log_message(const mg_connection* connection, const char* text) {
+    Server& server = server_of(connection);
+    if (server.impl_ && !server.impl_->context) server.impl_->last_log = text;
+    event(Level::debug, "http-library", {{"text", text}});
+    return 1;
+  }
+};
+
+// --- slow bodies --------------------------------------------------------------------------------------------------------
+
+void Server::Impl::cut_slow(int64_t now) {
+  std::vector<Upload*> all;
+  {
+    std::lock_guard<std::mutex> one(uploads().mutex);
+    all = uploads().all;
+  }
+  for (Upload* upload : all) {
+    int64_t began = upload->began_ms;
+    if (began == 0 || now - began < slow_body_after_ms) continue;
+    // What is asked for and not complete may have arrived but for one byte.
+    if ((upload->bytes + upload->asked) * 1000 >= body_bytes_per_second_min * (now - began)) continue;
+    uint32_t ports = upload->ports;
+    int fd = find_socket(upload->peer_ip, static_cast<uint16_t>(ports >> 16), static_cast<uint16_t>(ports & 0xffff));
+    if (fd < 0 || upload->began_ms != began) continue;
+    upload->overdue = true;
+    ::shutdown(fd, SHUT_RD);
+  }
+}
+
+void Server::Impl::watch() {
+  std::unique_lock<std::mutex> lock(mutex);
+  while (!stop_watching) {
+    wake.wait_for(lock, std::chrono::seconds(1));
+    if (!stop_watching) cut_slow(monotonic_ms());
+  }
+}
+
+// --- start and stop -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// The library's own message names no cause: try first.
+Result<void> try_address(const Channel& channel) {
+  if (channel.port == 0) return {};
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd) return errno_error("open", "a socket", errno);
+  int one = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(channel.port);
+  ::inet_pton(AF_INET, channel.bind_address.c_str(), &address.sin_addr);
+  bool bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 && ::listen(fd.get(), 1) == 0;
+  if (bound) return {};
+  int error = errno;
+  std::string what = "listen on '" + channel.bind_address + ":" + std::to_string(channel.port) + "' for '" + channel.address + "': ";
+  if (error == EADDRINUSE)
+    return Error{ExitCode::cannot_create, error, what + "another program listens there; stop it or choose another port"};
+  if (error == EACCES)
+    return Error{ExitCode::no_permission, error, what + "ports below 1024 need the capability CAP_NET_BIND_SERVICE"};
+  if (error == EADDRNOTAVAIL) return Error{ExitCode::cannot_create, error, what + "this machine does not have that address"};
+  return Error{ExitCode::system, error, what + std::strerror(error)};
+}
+
+/// One entry per socket; channels on one port share it.
+std::vector<std::string> listening_addresses(const std::vector<Channel>& channels, std::vector<size_t>& entry_of) {
+  std::vector<std::string> addresses;
+  for (const Channel& channel : channels) {
+    std::string text = channel.bind_address + ":" + std::to_string(channel.port);
+    auto same = channel.port == 0 ? addresses.end() : std::find(addresses.begin(), addresses.end(), text);
+    entry_of.push_back(static_cast<size_t>(same - addresses.begin()));
+    if (same == addresses.end()) addresses.push_back(text);
+  }
+  return addresses;
+}
+
+}  // namespace
+
+Server::Server(Handler handler) : handler_(std::move(handler)), impl_(std::make_unique<Impl>()) {}
+
+Server::~Server() {
+  if (impl_->context) stop(0);
+}
+
+Result<void> Server::start(std::vector<Channel>& channels) {
+  for (const Channel& channel : channels) GW_TRY(try_address(channel));
+  std::vector<size_t> entry_of;
+  std::vector<std::string> addresses = listening_addresses(channels, entry_of);
+  std::string ports;
+  for (const std::string& address : addresses) ports += (ports.empty() ? "" : ",") + address;
+  const std::string threads = std::to_string(connections_max), head_bytes = std::to_string(library_head_bytes),
+                    head_timeout = std::to_string(head_timeout_ms), idle_timeout = std::to_string(idle_timeout_ms);
+  const char* options[] = {"listening_ports", ports.c_str(),
+                           "num_threads", threads.c_str(),
+                           "connection_queue", "512",
+                           "listen_backlog", "1024",
+                           "request_timeout_ms", head_timeout.c_str(),
+                           "enable_keep_alive", "yes",
+                           "keep_alive_timeout_ms", idle_timeout.c_str(),
+                           "max_request_size", head_bytes.c_str(),
+                           "tcp_nodelay", "1",
+                           "decode_url", "no",
+                           "enable_auth_domain_check", "no",
+                           "enable_directory_listing", "no",
+                           "index_files", "",
+                           "cgi_pattern", "",
+                           "ssi_pattern", "",
+                           "access_control_allow_origin", "",
+                           "access_control_allow_methods", "",
+                           "access_control_allow_headers", "",
+                           nullptr};
+  mg_init_library(0);
+  mg_callbacks callbacks{};
+  callbacks.begin_request = &ServerCallbacks::begin_request;
+  callbacks.init_connection = &ServerCallbacks::init_connection;
+  callbacks.http_error = &ServerCallbacks::http_error;
+  callbacks.log_message = &ServerCallbacks::log_message;
+  mg_context* context = mg_start(&callbacks, this, options);
+  if (!context)
+    return Error{ExitCode::system, 0, "start the HTTP server on '" + ports + "': " + (impl_->last_log.empty() ? "out of threads or memory" : impl_->last_log)};
+  impl_->context = context;
+  std::vector<mg_server_port> real(addresses.size() + 1);
+  int n = mg_get_server_ports(context, static_cast<int>(real.size()), real.data());
+  if (n != static_cast<int>(addresses.size()))
+    return Error{ExitCode::system, 0, "start the HTTP server on '" + ports + "': not all addresses are listened on"};
+  for (size_t i = 0; i < channels.size(); ++i) channels[i].port = static_cast<uint16_t>(real[entry_of[i]].port);
+  impl_->watcher = std::thread([this] { impl_->watch(); });
+  return {};
+}
+
+bool Server::stop(int64_t grace_ms) {
+  stopping_ = true;
+  int64_t deadline = monotonic_ms() + grace_ms;
+  while (active_.load() > 0 && monotonic_ms() < deadline) ::usleep(2000);
+  bool all = active_.load() == 0;
+  if (impl_->watcher.joinable()) {
+    {
+      std::lock_guard<std::mutex> one(impl_->mutex);
+      impl_->stop_watching = true;
+    }
+    impl_->wake.notify_all();
+    impl_->watcher.join();
+  }
+  if (impl_->context) mg_stop(impl_->context);
+  impl_->context = nullptr;
+  return all;
+}
+
+}  // namespace gw::listen

@@ -1,0 +1,74 @@
+// Options and configuration together.
+#include "options.hpp"
+#include "units.hpp"
+
+namespace gw::listen {
+
+namespace {
+
+Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
+
+Error at_line(const Config& config, int line, const std::string& text) {
+  return Error{ExitCode::config, 0, config.path + ":" + std::to_string(line) + ": " + text};
+}
+
+// A channel that is to be protected must never start unprotected.
+const char* unsupported(const ChannelConfig& channel) {
+  if (channel.channel_type != "http") return "only ChannelType http is supported by this version";
+  if (!channel.cert.empty() || !channel.key.empty() || !channel.client_ca.empty() || !channel.ciphers.empty() || !channel.clients.empty())
+    return "TLS is not supported by this version: put a TLS proxy in front and leave Cert, Key, ClientCa, Ciphers and Client out";
+  if (!channel.token_file.empty()) return "TokenFile is not supported by this version";
+  if (channel.web_clients || !channel.cors_origins.empty()) return "WebClients and CorsOrigins are not supported by this version";
+  return nullptr;
+}
+
+Result<uint64_t> size_option(const char* name, const std::string& text) {
+  auto size = parse_size(text);
+  if (!size) return usage("'" + text + "' is not a size for " + name + ": expected a number of bytes, or with K, M, G or T");
+  return *size;
+}
+
+Result<std::vector<Channel>> channels_of_file(const Config& config) {
+  std::vector<Channel> channels;
+  for (const ChannelConfig& entry : config.channels) {
+    if (const char* why = unsupported(entry)) return at_line(config, entry.line, std::string("channel '") + entry.address + "': " + why);
+    auto channel = parse_channel(entry.address);
+    if (!channel) return at_line(config, entry.line, channel.error().text);
+    if (entry.max_body) channel->max_body_bytes = *entry.max_body;
+    channel->line = entry.line;
+    channels.push_back(*std::move(channel));
+  }
+  return channels;
+}
+
+}  // namespace
+
+Result<Settings> resolve_settings(const Options& options, const Config& config) {
+  Settings settings;
+  settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
+  if (settings.endpoint.empty()) return usage("no endpoint: give --endpoint E, or Endpoint in '" + config.path + "'");
+  GW_TRY(check_queue_name(settings.endpoint));
+  GW_TRY(check_queue_name(settings.endpoint + ".gateway"));
+  if (!options.min_free.empty()) {
+    GW_TRY_ASSIGN(settings.min_free_bytes, size_option("--min-free", options.min_free));
+  }
+  if (options.channels.empty()) {
+    GW_TRY_ASSIGN(settings.channels, channels_of_file(config));
+  }
+  for (const std::string& address : options.channels) {
+    auto channel = parse_channel(address);
+    if (!channel) return usage(channel.error().text);
+    settings.channels.push_back(*std::move(channel));
+  }
+  if (settings.channels.empty()) return usage("no channel: give --channel URL, or a Channel element in '" + config.path + "'");
+  for (Channel& channel : settings.channels) {
+    if (!options.max_body.empty()) {
+      GW_TRY_ASSIGN(channel.max_body_bytes, size_option("--max-body", options.max_body));
+    }
+    if (!options.allow_endpoints.empty()) channel.allow_endpoints = options.allow_endpoints;
+  }
+  GW_TRY(check_channels(settings.channels));
+  return settings;
+}
+
+}  // namespace gw::listen
