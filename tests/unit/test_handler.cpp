@@ -114,10 +114,11 @@ TEST_CASE("handler: environment and files of a message") {
   Scratch scratch;
   Result3 result = handle(scratch, shell("env | grep ^GW_ | sort; cat \"$GW_HEADERS_FILE\"; stat -c %a \"$GW_HEADERS_FILE\" \"$(dirname \"$GW_HEADERS_FILE\")\""),
                           price_message("x"), 2);
-  for (const char* line : {"GW_MESSAGE_ID=id-17\n", "GW_MESSAGE_TYPE=Prices.Changed\n", "GW_MESSAGE_TYPES=Prices.Changed, Prices, Version=1.0;Prices.Any\n",
+  for (std::string line : {"GW_MESSAGE_ID=id-17\n", "GW_MESSAGE_TYPE=Prices.Changed\n", "GW_MESSAGE_TYPES=Prices.Changed, Prices, Version=1.0;Prices.Any\n",
                            "GW_CONTENT_TYPE=text/csv\n", "GW_ATTEMPT=3\n", "GW_QUEUE=Store1\n", "GW_ENDPOINT=Store1\n", "GW_FILE_NAME=prices.csv\n",
-                           "GW_ROOT=/the/root\n", "NServiceBus.MessageId: id-17\n", "Note: 50%25%0Amore\n", "\n600\n700\n"}) {
+                           "GW_ROOT=/the/root\n", "NServiceBus.MessageId: id-17\n", "Note: 50%25%0amore\n", "\n600\n700\n"}) {
     CAPTURE(line);
+    CAPTURE(result.out);
     CHECK(result.out.find(line) != std::string::npos);
   }
   CHECK(result.out.find("GW_CONFIG") == std::string::npos);
