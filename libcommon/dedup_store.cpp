@@ -341,6 +341,13 @@ Result<uint64_t> DedupStore::Impl::decide_group(std::span<const DedupRow> rows, 
   return inserted;
 }
 
+Result<void> DedupStore::confirm() {
+  std::lock_guard<std::mutex> one(impl_->mutex);
+  if (impl_->broken) return *impl_->broken;
+  GW_TRY_ASSIGN(FileLock guard, impl_->lock());
+  return impl_->touch();
+}
+
 Result<uint64_t> DedupStore::Impl::decide_rows(std::span<const DedupRow> rows, std::span<const uint32_t> groups, std::vector<Decision>& into) {
   std::vector<size_t> order(rows.size());
   std::iota(order.begin(), order.end(), size_t{0});

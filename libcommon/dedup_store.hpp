@@ -61,6 +61,8 @@ class DedupStore {
   /// hinder the rest of its group. not_now: full disk, nothing inserted. io_error: in doubt.
   Result<std::vector<Decision>> decide(std::span<const DedupRow> rows, std::span<const uint32_t> groups);
   Result<std::optional<DedupRow>> find(const std::string& scope, const std::string& id);
+  /// One durable commit: what find() showed before it is durable after it, whoever wrote it.
+  Result<void> confirm();
 
   /// Rows of which `seen_at` is before the cut are deleted and the horizon is raised to it, in one transaction; rows whose xid
   /// `in_use` accepts stay. The caller recovers every queue of the root first. `dry_run` only counts.

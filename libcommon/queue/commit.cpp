@@ -367,7 +367,7 @@ void Committer::commit_keyed() {
         }
         queue.void_staged(work->seqs[i]);
         bool same = d.existing.id == rows[row].id && d.existing.body_sha256 == rows[row].body_sha256;
-        result.outcome = same ? PutOutcome::duplicate : PutOutcome::conflict;
+        result.outcome = d.too_old ? PutOutcome::too_old : same ? PutOutcome::duplicate : PutOutcome::conflict;
         result.seq = d.existing.seq;
       }
     }

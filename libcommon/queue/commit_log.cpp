@@ -14,10 +14,8 @@ uint32_t seed_of(uint64_t uuid) { return static_cast<uint32_t>(uuid ^ (uuid >> 3
 std::string name_of(unsigned index) { return std::to_string(index); }
 
 Result<CommitFileHeader> read_header(int fd, const std::string& shown) {
-  GW_TRY_ASSIGN(std::string bytes, read_at(fd, 0, sizeof(CommitFileHeader), shown));
-  CommitFileHeader h;
-  memcpy(&h, bytes.data(), sizeof h);
-  if (h.magic != commit_magic || h.crc != crc32c(0, bytes.data() + 8, sizeof h - 8)) h.uuid = 0;
+  GW_TRY_ASSIGN(auto h, read_record<CommitFileHeader>(fd, 0, shown));
+  if (h.magic != commit_magic || h.crc != crc32c(0, reinterpret_cast<const char*>(&h) + 8, sizeof h - 8)) h.uuid = 0;
   return h;
 }
 
@@ -100,6 +98,19 @@ Result<void> RootImpl::enter_commit_file(uint64_t position) {
   return write_header(commit_fds_[index].get(), random_u64() | 1, generation * commit_file_bytes, shown("commit/" + name_of(index)));
 }
 
+Result<void> RootImpl::repair_commit_log() {
+  // An appender died here. Its record may be whole in the file, but it was not published, so it counts as not committed, and that
+  // must be durable before its targets are voided or its sources given back: after a power loss a whole record would be believed.
+  RootShared& r = shared();
+  uint64_t at = r.commit_appended.load(), end = r.commit_end.load();
+  if (end == at) return {};
+  std::string path = shown("commit/" + name_of(file_of(at)));
+  GW_TRY(write_at(commit_fds_[file_of(at)].get(), std::string(end - at, '\0'), at % commit_file_bytes, path));
+  GW_TRY(sync_data(commit_fds_[file_of(at)].get(), path));
+  r.commit_end.store(at);
+  return {};
+}
+
 Result<RootImpl::LogPosition> RootImpl::append_commits(const std::vector<CommitRecord>& records) {
   GW_TRY_ASSIGN(uint32_t me, incarnation());
   RootShared& r = shared();
@@ -107,13 +118,8 @@ Result<RootImpl::LogPosition> RootImpl::append_commits(const std::vector<CommitR
   LogPosition result;
   result.failures_seen = r.commit.failures.load();
   auto append = [&]() -> Result<void> {
+    GW_TRY(repair_commit_log());
     uint64_t at = r.commit_appended.load();
-    if (r.commit_end.load() != at) {
-      // An appender died here; its record was not published, so it did not commit.
-      std::string zeros(r.commit_end.load() - at, '\0');
-      GW_TRY(write_at(commit_fds_[file_of(at)].get(), zeros, at % commit_file_bytes, shown("commit/" + name_of(file_of(at)))));
-      r.commit_end.store(at);
-    }
     bool broken = r.commit_broken.load();
     for (auto& record : records) {
       DraftFrame draft = draft_commit(record);

@@ -307,6 +307,8 @@ class RootImpl {
   };
   Result<LogPosition> append_commits(const std::vector<CommitRecord>& records);
   Result<void> sync_commits(const LogPosition& position);
+  /// Under the append lock: wipes what a dead appender left.
+  Result<void> repair_commit_log();
   /// Visits every valid record of the commit log in order.
   Result<void> read_commits(const std::function<Result<void>(uint64_t position, const CommitRecord&)>& visit);
   void apply(const CommitRecord& record);
@@ -349,6 +351,8 @@ class RootImpl {
   Result<FormatRecord> read_format() const;
   Result<void> write_format(FormatRecord& record);
   Result<void> make_root_shared(uint64_t epoch);
+  /// nullopt: no such queue.
+  Result<std::optional<std::array<uint8_t, 16>>> queue_uuid(const std::string& name) const;
   Result<void> map_root_shared();
   Result<void> recover_owner(unsigned slot);
   Result<void> enter_commit_file(uint64_t position);

@@ -21,10 +21,7 @@ uint32_t record_crc(const MetaRecord& r) { return crc32c(0, reinterpret_cast<con
 Result<MetaRecord> QueueImpl::read_meta() const {
   std::optional<MetaRecord> best;
   for (uint64_t offset : record_offsets) {
-    MetaRecord record;
-    auto bytes = read_at(meta_.get(), offset, sizeof record, shown("meta"));
-    if (!bytes) return std::move(bytes).error();
-    memcpy(&record, bytes->data(), sizeof record);
+    GW_TRY_ASSIGN(auto record, read_record<MetaRecord>(meta_.get(), offset, shown("meta")));
     if (record.head.magic != meta_magic || record.head.crc != record_crc(record)) continue;
     if (!best || record.head.generation > best->head.generation) best = record;
   }

@@ -54,7 +54,7 @@ void QueueImpl::walk_open_segment(Segment& segment) {
       seen.insert(seq);
       IndexEntry& entry = segment.entry(seq);
       uint64_t word = entry.word.load();
-      State state = word_ok(word) ? word_state(word) : State::empty;
+      State state = word_ok(word) ? word_state(word) : State::bad;  // damaged: decide_words sets it aside
       entry.where.store(make_where(at, total, frame->body_ref.has_value()));
       if (state == State::empty) {
         int64_t due = frame->head.due_at_ms;
@@ -117,6 +117,8 @@ Result<bool> QueueImpl::staged_decision(const Segment& segment, uint64_t seq) {
       GW_TRY_ASSIGN(DedupStore * store, root_.dedup_store(key->store, false));
       GW_TRY_ASSIGN(auto row, store->find(key->scope, key->id));
       committed = row && row->xid == Xid{frame.header.xid_high, frame.header.xid_low} && row->seq == seq && row->queue == name_;
+      // Its writer may have been killed before its sync: nobody acts on evidence that is not durable.
+      if (committed) GW_TRY(store->confirm());
     }
   }
   uint64_t staged = make_word(State::staged, 0, 0);

@@ -195,9 +195,7 @@ Result<void> RootImpl::open_layout() {
 Result<FormatRecord> RootImpl::read_format() const {
   std::optional<FormatRecord> best;
   for (uint64_t offset : {uint64_t{0}, uint64_t{page_bytes}}) {
-    FormatRecord record;
-    GW_TRY_ASSIGN(std::string bytes, read_at(format_.get(), offset, sizeof record, shown("format")));
-    memcpy(&record, bytes.data(), sizeof record);
+    GW_TRY_ASSIGN(auto record, read_record<FormatRecord>(format_.get(), offset, shown("format")));
     if (record.head.magic != format_magic || record.head.crc != record_crc(record)) continue;
     if (!best || record.head.generation > best->head.generation) best = record;
   }

@@ -10,6 +10,24 @@
 
 namespace gw::queue_detail {
 
+Result<std::optional<std::array<uint8_t, 16>>> RootImpl::queue_uuid(const std::string& name) const {
+  using Uuid = std::array<uint8_t, 16>;
+  std::string path = shown("queues/" + name + "/meta");
+  auto fd = open_beneath(queues_.get(), name + "/meta", O_RDONLY | O_NONBLOCK, 0, path);
+  if (!fd) {
+    if (fd.error().sys_errno == ENOENT) return std::optional<Uuid>();
+    return std::move(fd).error();
+  }
+  for (uint64_t offset : {uint64_t{0}, uint64_t{page_bytes}}) {
+    GW_TRY_ASSIGN(auto meta, read_record<MetaRecord>(fd->get(), offset, path));
+    if (meta.head.magic != meta_magic || meta.head.crc != crc32c(0, reinterpret_cast<const char*>(&meta) + 8, sizeof meta - 8)) continue;
+    Uuid uuid;
+    memcpy(uuid.data(), meta.uuid, uuid.size());
+    return std::optional<Uuid>(uuid);
+  }
+  return Error{ExitCode::system, 0, "'" + path + "' is damaged and the commit log speaks of this queue: restore the file or remove the queue's directory"};
+}
+
 Result<void> RootImpl::boot_recovery() {
   // Holds the membership byte exclusively: nobody else is here. The identity is written last, so a crash in between repeats all of it.
   GW_TRY_ASSIGN(FormatRecord record, read_format());
@@ -19,45 +37,25 @@ Result<void> RootImpl::boot_recovery() {
   uint64_t next_number = 1;
   for (auto& name : list_dir(queues_.get())) {
     if (!queue_name_ok(name)) continue;
-    MetaRecord meta;
     auto fd = open_beneath(queues_.get(), name + "/meta", O_RDONLY | O_NONBLOCK, 0, shown("queues/" + name + "/meta"));
     if (!fd) continue;
     for (uint64_t offset : {uint64_t{0}, uint64_t{page_bytes}})
-      if (auto bytes = read_at(fd->get(), offset, sizeof meta, name); bytes) {
-        memcpy(&meta, bytes->data(), sizeof meta);
-        if (meta.head.magic == meta_magic) next_number = std::max<uint64_t>(next_number, uint64_t{meta.number} + 1);
-      }
+      if (auto meta = read_record<MetaRecord>(fd->get(), offset, name); meta && meta->head.magic == meta_magic)
+        next_number = std::max<uint64_t>(next_number, uint64_t{meta->number} + 1);
   }
   shared().next_queue_number.store(next_number);
-  std::map<std::string, Decisions> decisions;
-  std::map<std::string, std::array<uint8_t, 16>> uuids;
+  // By name and uuid: a queue that was removed and made again is another one, what was decided for the old one is finished.
+  std::map<std::pair<std::string, std::array<uint8_t, 16>>, Decisions> decisions;
   GW_TRY(read_commits([&](uint64_t, const CommitRecord& commit) -> Result<void> {
-    for (auto& ref : commit.targets) {
-      decisions[ref.queue].targets[ref.seq] = ref.after;
-      uuids[ref.queue] = ref.uuid;
-    }
-    for (auto& ref : commit.sources) {
-      decisions[ref.queue].sources.insert({ref.seq, {ref.before, ref.after}});
-      uuids[ref.queue] = ref.uuid;
-    }
+    for (auto& ref : commit.targets) decisions[{ref.queue, ref.uuid}].targets[ref.seq] = ref.after;
+    for (auto& ref : commit.sources) decisions[{ref.queue, ref.uuid}].sources.insert({ref.seq, {ref.before, ref.after}});
     return {};
   }));
-  for (auto& [name, what] : decisions) {
+  for (auto& [key, what] : decisions) {
+    auto& [name, uuid] = key;
     if (!queue_name_ok(name)) continue;
-    // A queue that was removed and made again has other numbers: what was decided for the old one is finished.
-    auto plain = open_beneath(queues_.get(), name + "/meta", O_RDONLY | O_NONBLOCK, 0, name);
-    if (!plain && plain.error().sys_errno == ENOENT) continue;
-    auto fd = std::move(plain);
-    if (!fd) return std::move(fd).error();
-    GW_TRY_ASSIGN(std::string bytes, read_at(fd->get(), 0, sizeof(MetaRecord), name));
-    MetaRecord meta;
-    memcpy(&meta, bytes.data(), sizeof meta);
-    if (memcmp(meta.uuid, uuids[name].data(), 16) != 0) {
-      GW_TRY_ASSIGN(bytes, read_at(fd->get(), page_bytes, sizeof(MetaRecord), name));
-      memcpy(&meta, bytes.data(), sizeof meta);
-      if (memcmp(meta.uuid, uuids[name].data(), 16) != 0) continue;
-    }
-    GW_TRY(QueueImpl::open(*this, name, &what));
+    GW_TRY_ASSIGN(auto found, queue_uuid(name));
+    if (found && *found == uuid) GW_TRY(QueueImpl::open(*this, name, &what));
   }
   for (unsigned i = 0; i < commit_files; i++) {
     CommitFileHeader empty{};
@@ -92,6 +90,10 @@ Result<void> RootImpl::recover_owner(unsigned n) {
   OwnerSlot& s = slot(n);
   uint32_t dead = s.incarnation.load();
   std::vector<CommitRecord> open;
+  commit_append_->lock();
+  auto repaired = repair_commit_log();
+  commit_append_->unlock();
+  GW_TRY(repaired);
   GW_TRY(read_commits([&](uint64_t, const CommitRecord& record) -> Result<void> {
     if (record.incarnation == dead && unapplied(*this, record)) open.push_back(record);
     return {};

@@ -124,16 +124,20 @@ Result<UniqueFd> create_filled(int dir, const std::string& name, std::string_vie
   return fd;
 }
 
-Result<std::string> read_at(int fd, uint64_t offset, size_t size, const std::string& shown) {
-  std::string bytes(size, '\0');
-  size_t got = 0;
-  while (got < size) {
-    ssize_t n = pread(fd, bytes.data() + got, size - got, static_cast<off_t>(offset + got));
+Result<void> read_into(int fd, uint64_t offset, void* into, size_t size, const std::string& shown) {
+  for (size_t got = 0; got < size;) {
+    ssize_t n = pread(fd, static_cast<char*>(into) + got, size - got, static_cast<off_t>(offset + got));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno_error("read", shown, errno);
     if (n == 0) return Error{ExitCode::io_error, EIO, "read '" + shown + "': shorter than it should be"};
     got += static_cast<size_t>(n);
   }
+  return {};
+}
+
+Result<std::string> read_at(int fd, uint64_t offset, size_t size, const std::string& shown) {
+  std::string bytes(size, '\0');
+  GW_TRY(read_into(fd, offset, bytes.data(), size, shown));
   return bytes;
 }
 

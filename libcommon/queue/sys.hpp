@@ -78,6 +78,14 @@ Result<UniqueFd> create_filled(int dir, const std::string& name, std::string_vie
 Result<void> write_at(int fd, std::string_view bytes, uint64_t offset, const std::string& shown);
 /// Exactly `size` bytes, or io_error ("short read").
 Result<std::string> read_at(int fd, uint64_t offset, size_t size, const std::string& shown);
+Result<void> read_into(int fd, uint64_t offset, void* into, size_t size, const std::string& shown);
+/// A structure as it lies in a file.
+template <class T>
+Result<T> read_record(int fd, uint64_t offset, const std::string& shown) {
+  T record;
+  GW_TRY(read_into(fd, offset, &record, sizeof record, shown));
+  return record;
+}
 Result<void> sync_data(int fd, const std::string& shown);   // fdatasync
 Result<void> sync_file(int fd, const std::string& shown);   // fsync
 Result<uint64_t> file_size(int fd, const std::string& shown);
