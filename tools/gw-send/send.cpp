@@ -1,0 +1,202 @@
+#include "send.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "diag.hpp"
+#include "forward_program.hpp"
+#include "outbox.hpp"
+#include "outboxes.hpp"
+#include "units.hpp"
+#include "watch.hpp"
+
+namespace gw {
+namespace {
+
+/// A site that the message goes to, with its outbox.
+struct Destination {
+  SiteConfig site;
+  Queue outbox;
+};
+
+Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
+
+Result<void> check_options(const SendOptions& options) {
+  if (options.to.empty()) return usage("--to is required: the sites that the message goes to");
+  if (!options.wait.empty() && options.wait != "delivered") return usage("'" + options.wait + "' is not a value of --wait: expected delivered");
+  if (options.wait.empty() && !options.timeout.empty()) return usage("--timeout goes with --wait");
+  if (!options.wait.empty() && options.message.follow) return usage("--wait and --follow exclude each other");
+  return {};
+}
+
+/// The message of every site is the same but for its own key.
+Message copy_for(const Message& message, const Destination& destination) {
+  Message copy = message;
+  copy.headers.set(header::destination_sites, destination.site.key);
+  return copy;
+}
+
+bool speaks_http(const SiteConfig& site) { return site.channel_type == "http" || site.channel_type == "https"; }
+
+Result<void> check_message(const Message& message, const std::vector<Destination>& destinations) {
+  if (message.headers.get(header::message_intent) == "Publish")
+    return Error{ExitCode::bad_data, 0, "a gateway carries no events: use 'instance-map publish' for intent Publish"};
+  for (const Destination& destination : destinations) {
+    if (!speaks_http(destination.site)) continue;
+    RequestContext context;
+    context.original_version_1 = destination.site.legacy_mode;
+    GW_TRY(check_http_limits(copy_for(message, destination), destination.site.address, context));
+  }
+  return {};
+}
+
+/// Stores drafts, each in all outboxes in one transaction.
+class Storer {
+ public:
+  Storer(Root& root, std::vector<Destination> destinations) : root_(root), destinations_(std::move(destinations)) {
+    for (const Destination& destination : destinations_) {
+      sites_.push_back(destination.site.key);
+      queues_.push_back(destination.outbox.name());
+    }
+  }
+  /// Where else to tell what has been stored.
+  std::function<void(const std::string& id, const std::string& site, uint64_t seq, int64_t due_at_ms)> on_stored;
+
+  Result<std::vector<PutOutcome>> operator()(std::vector<Draft>& drafts) {
+    std::vector<Transaction> transactions;
+    std::vector<size_t> draft_of;
+    for (size_t i = 0; i < drafts.size(); ++i) {
+      if (auto fine = check_message(drafts[i].message, destinations_); !fine) {
+        drafts[i].error = std::move(fine).error();
+        continue;
+      }
+      transactions.push_back(transaction_for(drafts[i]));
+      draft_of.push_back(i);
+    }
+    std::vector<PutOutcome> outcomes(drafts.size(), PutOutcome::stored);
+    if (transactions.empty()) return outcomes;
+    auto results = root_.commit_all(std::move(transactions));
+    for (size_t i = 0; i < results.size(); ++i) take_result(drafts[draft_of[i]], results[i], outcomes[draft_of[i]]);
+    return outcomes;
+  }
+
+ private:
+  Transaction transaction_for(const Draft& draft) const {
+    Transaction transaction;
+    for (const Destination& destination : destinations_) {
+      PutOptions how;
+      how.due_at_ms = draft.due_at_ms;
+      if (draft.key_id)
+        how.dedup = DedupKey{std::string(local_dedup_store), destination.outbox.name(), draft.message.id(), draft.body_sha256, 0};
+      transaction.put(destination.outbox, copy_for(draft.message, destination), std::move(how));
+    }
+    return transaction;
+  }
+
+  /// Stored if any copy is new; the id is taken by another body if one of them says so (then none was stored).
+  static PutOutcome outcome_of(const std::vector<PutResult>& puts) {
+    auto any = [&](PutOutcome outcome) {
+      return std::any_of(puts.begin(), puts.end(), [&](const PutResult& put) { return put.outcome == outcome; });
+    };
+    for (PutOutcome refused : {PutOutcome::conflict, PutOutcome::too_old})
+      if (any(refused)) return refused;
+    return any(PutOutcome::stored) ? PutOutcome::stored : PutOutcome::duplicate;
+  }
+
+  void take_result(Draft& draft, Result<CommitResult>& result, PutOutcome& outcome) const {
+    if (!result) {
+      draft.error = std::move(result).error();
+      return;
+    }
+    outcome = outcome_of(result->puts);
+    draft.sites = sites_;
+    draft.queues = queues_;
+    if (!on_stored || outcome == PutOutcome::conflict || outcome == PutOutcome::too_old) return;
+    for (size_t i = 0; i < result->puts.size(); ++i)
+      on_stored(draft.message.id(), sites_[i], result->puts[i].seq, draft.due_at_ms);
+  }
+
+  Root& root_;
+  std::vector<Destination> destinations_;
+  std::vector<std::string> sites_, queues_;
+};
+
+/// Outboxes of configured sites are made when they are needed first.
+Result<std::vector<Destination>> open_destinations(Root& root, const std::vector<const SiteConfig*>& sites) {
+  std::vector<Destination> destinations;
+  for (const SiteConfig* site : sites) {
+    auto outbox = root.queue(outbox_of_site(site->key));
+    if (!outbox && outbox.error().code == ExitCode::no_input) outbox = root.create_queue(outbox_of_site(site->key));
+    if (!outbox) return std::move(outbox).error();
+    destinations.push_back({*site, *outbox});
+  }
+  return destinations;
+}
+
+bool all_have_forwarder(const Root& root, const std::vector<Destination>& destinations) {
+  if (root.singleton("forward").pid != 0) return true;
+  return std::all_of(destinations.begin(), destinations.end(),
+                     [&](const Destination& d) { return forwarder_of(root, d.site.key).pid != 0; });
+}
+
+void hint_at_forwarder(const CommonOptions& common) {
+  if (common.quiet) return;
+  event(Level::warn, "no-forwarder", {{"hint", "nobody forwards the messages of this root; start 'gw-send forward --root " + common.root + "'"}});
+}
+
+std::vector<std::string> forward_arguments(const SendOptions& options, const CommonOptions& common) {
+  std::vector<std::string> words{"--root", common.root};
+  if (common.config_given) words.insert(words.end(), {"--config", common.config});
+  if (common.quiet) words.push_back("--quiet");
+  if (common.verbose) words.push_back("--verbose");
+  if (!options.endpoint.empty()) words.insert(words.end(), {"--endpoint", options.endpoint});
+  for (const std::string& site : options.sites) words.insert(words.end(), {"--site", site});
+  return words;
+}
+
+/// --wait: the outcome of what is stored is watched from the start.
+Result<ExitCode> send_and_wait(const SendOptions& options, const CommonOptions& common, Root& root, MessageSource& source, Storer& store,
+                               const std::string& endpoint, bool forwarded) {
+  int64_t timeout_ms = INT64_MAX;
+  if (!options.timeout.empty()) {
+    const auto given = parse_duration_ms(options.timeout);
+    if (!given) return usage("'" + options.timeout + "' is not a value of --timeout: expected a duration like 10s or 5m");
+    timeout_ms = *given;
+  }
+  std::optional<OwnForwarder> own;
+  if (!forwarded) {
+    GW_TRY_ASSIGN(OwnForwarder started, OwnForwarder::start(forward_arguments(options, common)));
+    own.emplace(std::move(started));
+  }
+  Watch watch(root);
+  store.on_stored = [&](const std::string& id, const std::string& site, uint64_t seq, int64_t due_at_ms) {
+    watch.add(id, site, seq);
+    if (own) own->add(site, seq, due_at_ms);
+  };
+  auto sent = source.run(root, endpoint, [&](std::vector<Draft>& drafts) { return store(drafts); });
+  if (own) own->all_added();
+  if (!sent) return sent;
+  GW_TRY(flush_stdout());  // the ids, before the wait
+  GW_TRY(watch.wait(timeout_ms, [&] { return own && own->ended(); }));
+  return watch.report(common);
+}
+
+}  // namespace
+
+Result<ExitCode> send(const SendOptions& options, const CommonOptions& common) {
+  GW_TRY(check_options(options));
+  GW_TRY_ASSIGN(Config config, load_config_with_sites(common.config, common.config_given, options.sites));
+  GW_TRY_ASSIGN(auto sites, resolve_sites(config, options.to));
+  for (const SiteConfig* site : sites) GW_TRY(check_queue_name(outbox_of_site(site->key)));
+  GW_TRY_ASSIGN(MessageSource source, MessageSource::open_files(options.message, common));
+  GW_TRY_ASSIGN(auto root, open_root(common, true));
+  GW_TRY_ASSIGN(auto destinations, open_destinations(*root, sites));
+  const std::string& endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
+  const bool forwarded = all_have_forwarder(*root, destinations);
+  Storer store(*root, std::move(destinations));
+  if (!options.wait.empty()) return send_and_wait(options, common, *root, source, store, endpoint, forwarded);
+  if (!forwarded) hint_at_forwarder(common);
+  return source.run(*root, endpoint, [&](std::vector<Draft>& drafts) { return store(drafts); });
+}
+
+}  // namespace gw
