@@ -20,6 +20,7 @@ ExitCode class_of(int error_number) {
     case ENOENT:
       return ExitCode::no_input;
     case EIO:
+    case EBADF:  // a standard descriptor that was closed when we started
       return ExitCode::io_error;
     default:
       return ExitCode::system;

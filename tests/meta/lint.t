@@ -1,0 +1,33 @@
+#!/bin/bash
+# The manual, the scripts and the order of the layers.
+# timeout: 300
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+cd "$SRC" || exit 1
+
+if command -v mandoc >/dev/null; then
+  for page in man/man*/*.[1-8]; do
+    run_ok env MANPATH="$SRC/man" mandoc -T lint -W warning "$page"
+    same '' "$out" "$page: nothing to report"
+    # References to pages of ours must exist.
+    missing=$(sed -n 's/^\.Xr \([^ ]*\) \([0-9]\).*/\1 \2/p' "$page" | while read -r name number; do
+      case $name in gw-* | gatepost | distributor | instance-map | queue-inspect) [ -f "man/man$number/$name.$number" ] || echo "$name($number)" ;; esac
+    done)
+    same '' "$missing" "$page: refers to pages that are there"
+  done
+else
+  skip 1 "mandoc is not installed"
+fi
+
+if command -v shellcheck >/dev/null; then
+  mapfile -t scripts < <(git ls-files -co --exclude-standard 2>/dev/null | grep -v ^build/ | while read -r file; do
+    [ -f "$file" ] && case $(head -c 20 "$file" | head -n 1 | tr -d '\000') in '#!/bin/sh'* | '#!/bin/bash'* | '#!/usr/bin/env bash'*) echo "$file" ;; esac
+  done)
+  for script in tests/lib.sh "${scripts[@]}"; do run_ok shellcheck -x "$script"; done
+else
+  skip 1 "shellcheck is not installed"
+fi
+
+run_ok scripts/check-layers
+run_ok scripts/check-man "$BUILD/bin"
+done_testing
