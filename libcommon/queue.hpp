@@ -36,7 +36,7 @@ class Committer;
 }  // namespace queue_detail
 
 inline constexpr size_t queue_name_bytes_max = 150;
-inline constexpr uint64_t min_free_bytes_default = 256ull << 20;
+inline constexpr uint64_t min_free_bytes_default = 256ull << 20;  ///< or a sixteenth of a smaller file system
 inline constexpr size_t transaction_targets_max = 4000;  ///< puts, acks and defers of one transaction
 
 /// [A-Za-z0-9._-], 1 to 150 bytes, no leading dot or dash.

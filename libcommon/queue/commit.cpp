@@ -87,6 +87,7 @@ class Committer {
   }
 
   RootImpl& root_;
+  uint64_t reserve_ = root_.reserve_bytes();
   std::vector<Work> works_;
   std::map<uint32_t, QueueBatch> batches_;  // by queue number: the lock order
 };
@@ -117,8 +118,8 @@ void Committer::classify(Work& work) {
     work.kind = Kind::logged;
   }
   // Whoever moves a message frees as much as it takes: only new ones must keep the reserve.
-  if (!into.empty() && from.empty() && root_.options_.min_free_bytes && root_.free_bytes() < root_.options_.min_free_bytes)
-    return work.fail({ExitCode::not_now, ENOSPC, "'" + root_.path() + "' has " + human_size(root_.free_bytes()) + " free, less than --min-free " + human_size(root_.options_.min_free_bytes) + ": nothing is stored; takes go on"});
+  if (!into.empty() && from.empty() && root_.free_bytes() < reserve_)
+    return work.fail({ExitCode::not_now, ENOSPC, "'" + root_.path() + "' has " + human_size(root_.free_bytes()) + " free, less than the reserve of " + human_size(reserve_) + " (--min-free): nothing is stored; takes go on"});
   if (work.kind == Kind::logged || work.kind == Kind::keyed) {
     if (auto me = root_.incarnation(); !me) return work.fail(std::move(me).error());
     for (auto& p : into)

@@ -36,7 +36,7 @@ void lower_to(std::atomic<int64_t>& value, int64_t at_most);
 /// Three files: <base>.log (frames), .idx (durable words), .v (claim words).
 struct Segment {
   uint64_t base = 0;
-  UniqueFd log, idx;
+  UniqueFd log, idx, v;
   Mapping idx_map, v_map;
   std::unique_ptr<FileLock> idx_leader;
   std::string shown;  // path without suffix, for messages
@@ -233,6 +233,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<void> write_meta(MetaRecord& meta);
   void punch(Segment& segment);
   bool finished_all(const Segment& segment) const;
+  /// Is the tail's unwritten or finished space more than the promise on disk space allows (idle: more than an idle queue needs)?
+  bool tail_too_large(const Segment& tail, bool idle) const;
   Result<void> shrink_tail();
   Result<bool> staged_decision(const Segment& segment, uint64_t seq);
   MessageInfo info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame) const;
@@ -293,6 +295,8 @@ class RootImpl {
   void forget(const std::string& name);
 
   uint64_t free_bytes() const;
+  /// What puts must leave free.
+  uint64_t reserve_bytes() const;
   int64_t clock_ms();
   void ring();
   void wait(uint32_t seen, int64_t timeout_ms);

@@ -317,6 +317,7 @@ bool QueueImpl::drop_expired(ClaimState& state) {
 Result<bool> QueueImpl::scan_ready(size_t max, int64_t now, bool keep_expired, std::vector<Claim>& into) {
   QueueShared& q = shared();
   uint64_t limit = q.log.durable.load(std::memory_order_acquire);  // before the scan: order (gw-queue(5), CLAIM)
+  if (q.tail_base.load(std::memory_order_acquire) == 0) return false;
   uint64_t h = q.hint.load();
   uint64_t seq = std::max<uint64_t>(h & hint_seq_mask, q.head_base.load(std::memory_order_acquire));
   std::vector<uint64_t> passed_staged;
@@ -510,7 +511,7 @@ void QueueImpl::finished(uint64_t seq, const SegmentPtr& segment) {
   uint64_t done = segment->claims_header().finished.fetch_add(1) + 1;
   uint64_t seal = segment->header().seal.load(std::memory_order_acquire);
   bool worth = seal ? done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 4, 64) == 0
-                    : segment->header().log_bytes > 2 * segment_log_bytes_steady && q.live_bytes.load() <= 0;
+                    : segment->header().log_bytes > 2 * segment_log_bytes_steady && segment->header().log_bytes > 2 * static_cast<uint64_t>(std::max<int64_t>(0, q.live_bytes.load()));
   if (worth)
     if (auto kept = maintain(false); !kept) event(Level::warn, "upkeep-failed", {{"queue", name_}, {"reason", kept.error().text}});
 }

@@ -430,6 +430,14 @@ Result<std::shared_ptr<QueueImpl>> RootImpl::queue_by_number(uint32_t number) {
   return queue(name);
 }
 
+uint64_t RootImpl::reserve_bytes() const {
+  if (options_.min_free_bytes != min_free_bytes_default) return options_.min_free_bytes;
+  // On a small file system the default would leave nothing: a sixteenth of it then.
+  struct statvfs fs;
+  if (fstatvfs(dir_.get(), &fs) < 0) return min_free_bytes_default;
+  return std::min<uint64_t>(min_free_bytes_default, static_cast<uint64_t>(fs.f_blocks) * fs.f_frsize / 16);
+}
+
 uint64_t RootImpl::free_bytes() const {
   struct statvfs fs;
   if (fstatvfs(dir_.get(), &fs) < 0) return 0;

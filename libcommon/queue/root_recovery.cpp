@@ -36,6 +36,10 @@ Result<void> RootImpl::boot_recovery() {
   GW_TRY(map_root_shared());
   uint64_t next_number = 1;
   for (auto& name : list_dir(queues_.get())) {
+    if (name.starts_with(".new-")) {  // of a create that a power loss cut short; nobody else is here
+      unlinkat(queues_.get(), (name + "/meta").c_str(), 0);
+      unlinkat(queues_.get(), name.c_str(), AT_REMOVEDIR);
+    }
     if (!queue_name_ok(name)) continue;
     auto fd = open_beneath(queues_.get(), name + "/meta", O_RDONLY | O_NONBLOCK, 0, shown("queues/" + name + "/meta"));
     if (!fd) continue;

@@ -95,11 +95,11 @@ Result<SegmentPtr> QueueImpl::open_segment(uint64_t base, bool) const {
   GW_TRY_ASSIGN(segment->log, open_beneath(dir_.get(), segment_name(base, ".log"), O_RDWR | O_NONBLOCK, 0, segment->shown + ".log"));
   GW_TRY_ASSIGN(uint64_t log_size, file_size(segment->log.get(), segment->shown + ".log"));
   if (log_size < h.log_bytes) return foreign(segment->shown + ".log");
-  GW_TRY_ASSIGN(UniqueFd v, open_beneath(dir_.get(), segment_name(base, ".v"), O_RDWR | O_NONBLOCK, 0, segment->shown + ".v"));
+  GW_TRY_ASSIGN(segment->v, open_beneath(dir_.get(), segment_name(base, ".v"), O_RDWR | O_NONBLOCK, 0, segment->shown + ".v"));
   uint64_t v_bytes = sizeof(ClaimsHeader) + 8ull * h.capacity;
-  GW_TRY_ASSIGN(uint64_t v_size, file_size(v.get(), segment->shown + ".v"));
+  GW_TRY_ASSIGN(uint64_t v_size, file_size(segment->v.get(), segment->shown + ".v"));
   if (v_size < v_bytes) return foreign(segment->shown + ".v");
-  GW_TRY_ASSIGN(segment->v_map, Mapping::map(v.get(), v_bytes, segment->shown + ".v"));
+  GW_TRY_ASSIGN(segment->v_map, Mapping::map(segment->v.get(), v_bytes, segment->shown + ".v"));
   if (segment->claims_header().magic != claims_magic || segment->claims_header().epoch != root_.epoch()) return foreign(segment->shown + ".v");
   segment->idx_leader = std::make_unique<FileLock>(meta_.get(), 0x100000 + static_cast<int64_t>(base));
   return segment;
@@ -247,6 +247,20 @@ void QueueImpl::punch(Segment& segment) {
     }
     if (all) punch_hole(segment.idx.get(), sizeof(IndexHeader) + at * sizeof(IndexEntry), page_bytes);
   }
+  constexpr uint64_t claims_per_page = page_bytes / sizeof(uint64_t);
+  first = (page_bytes - sizeof(ClaimsHeader)) / sizeof(uint64_t);
+  for (uint64_t at = first; at < segment.capacity(); at += claims_per_page) {
+    bool all = true;
+    for (uint64_t i = at; i < std::min(at + claims_per_page, count) && all; i++) all = is_finished(segment.base + i);
+    if (all) punch_hole(segment.v.get(), sizeof(ClaimsHeader) + at * sizeof(uint64_t), page_bytes);
+  }
+}
+
+bool QueueImpl::tail_too_large(const Segment& tail, bool idle) const {
+  uint64_t bytes = tail.header().log_bytes, live = static_cast<uint64_t>(std::max<int64_t>(0, shared().live_bytes.load()));
+  if (bytes > 2 * segment_log_bytes_steady && bytes > 2 * live) return true;
+  uint64_t held = shared().next_seq.load() - tail.base;
+  return idle && bytes > 4 * segment_log_bytes_min && tail.claims_header().finished.load() >= held && finished_all(tail);
 }
 
 Result<void> QueueImpl::shrink_tail() {
@@ -254,8 +268,7 @@ Result<void> QueueImpl::shrink_tail() {
   if (!append_lock_->try_lock()) return {};
   Result<void> done;
   uint64_t tail_base = q.tail_base.load();
-  if (auto tail = segment_of(tail_base); tail && (*tail)->header().log_bytes > 4 * segment_log_bytes_min && q.append_end.load() == q.appended.load() &&
-                                         !q.log_broken.load() && finished_all(**tail))
+  if (auto tail = segment_of(tail_base); tail && q.append_end.load() == q.appended.load() && !q.log_broken.load() && tail_too_large(**tail, true))
     if (auto next = next_segment(*tail, 0, true); !next) done = std::move(next).error();
   append_lock_->unlock();
   return done;
@@ -266,9 +279,7 @@ Result<void> QueueImpl::maintain(bool idle) {
   uint64_t tail_base = q.tail_base.load();
   if (tail_base == 0 || q.removed.load()) return {};
   GW_TRY_ASSIGN(SegmentPtr tail, segment_of(tail_base));
-  uint32_t tail_bytes = tail->header().log_bytes;
-  bool empty = q.live_bytes.load() <= 0 || (q.hint.load() & hint_seq_mask) >= q.next_seq.load();
-  if (empty && (tail_bytes > 2 * segment_log_bytes_steady || (idle && tail_bytes > 4 * segment_log_bytes_min))) GW_TRY(shrink_tail());
+  if (tail_too_large(*tail, idle)) GW_TRY(shrink_tail());
   if (!maintenance_lock_->try_lock()) return {};
   struct Unlock {
     FileLock* lock;
