@@ -1,31 +1,20 @@
 #include "send_loop.hpp"
 
-#include <time.h>
-
 #include <algorithm>
 
 #include "units.hpp"
+#include "wire_codec.hpp"
 
 namespace gw {
 namespace {
 
-/// `Date: Sat, 21 Nov 2026 11:29:32 GMT`, made once a second.
+/// `Date: Sat, 21 Nov 2026 11:29:32 GMT`, made once a second. Only the loop's thread calls it.
 const std::string& date_line() {
   static std::string line;
-  static time_t made_for = 0;
-  const time_t now = static_cast<time_t>(now_ms() / 1000);
-  if (now == made_for) return line;
-  made_for = now;
-  tm utc{};
-  gmtime_r(&now, &utc);
-  static constexpr const char* days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-  static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  char rest[64];
-  strftime(rest, sizeof rest, " %Y %H:%M:%S GMT", &utc);
-  char day[8];
-  strftime(day, sizeof day, "%d", &utc);
-  // Not strftime's names: those follow the locale.
-  line = std::string("Date: ") + days[utc.tm_wday] + ", " + day + " " + months[utc.tm_mon] + rest;
+  static int64_t made_for_s = 0;
+  const int64_t now_s = now_ms() / 1000;
+  if (now_s != made_for_s) line = "Date: " + format_http_date(now_s * 1000);
+  made_for_s = now_s;
   return line;
 }
 

@@ -1,0 +1,142 @@
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "outcome_store.hpp"
+#include "units.hpp"
+
+using namespace gw;
+
+namespace {
+
+/// A directory of this test's own, left behind if a requirement fails (that throws).
+struct Directory {
+  std::string path;
+  Directory() {
+    char name[] = "/tmp/gatepost-unit.XXXXXX";
+    path = ::mkdtemp(name);
+  }
+  ~Directory() {
+    if (std::uncaught_exceptions() == 0) std::filesystem::remove_all(path);
+  }
+};
+
+Outcome outcome(const std::string& id, const std::string& site, OutcomeState state, int64_t since) {
+  Outcome o;
+  o.id = id;
+  o.site = site;
+  o.state = state;
+  o.since_ms = since;
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("outcome_store: the latest row of each site") {
+  Directory dir;
+  auto store = OutcomeStore::open(dir.path, true);
+  REQUIRE(store);
+  Outcome failed = outcome("m1", "A", OutcomeState::stored, 1000);
+  failed.attempts = 1;
+  failed.status = 503;
+  failed.reason = "503 Busy";
+  failed.next_try_ms = 61'000;
+  const std::vector<Outcome> first{failed, outcome("m1", "B", OutcomeState::delivered, 1001), outcome("m2", "A", OutcomeState::failed, 1002)};
+  REQUIRE((*store)->record(first));
+  auto found = (*store)->find("m1", "A");
+  REQUIRE((found && *found));
+  CHECK((*found)->state == OutcomeState::stored);
+  CHECK((*found)->reason == "503 Busy");
+  CHECK((*found)->status == 503);
+  CHECK((*found)->next_try_ms == 61'000);
+  REQUIRE((*store)->record(std::vector<Outcome>{outcome("m1", "A", OutcomeState::delivered, 2000)}));
+  auto all = (*store)->find("m1");
+  REQUIRE(all);
+  CHECK(all->size() == 2);
+  for (const Outcome& o : *all) CHECK(o.state == OutcomeState::delivered);
+  CHECK((*store)->find("nobody")->empty());
+}
+
+TEST_CASE("outcome_store: another process sees it, files are private") {
+  Directory dir;
+  CHECK(OutcomeStore::open(dir.path, false).error().code == ExitCode::no_input);
+  auto writer = OutcomeStore::open(dir.path, true);
+  REQUIRE(writer);
+  auto reader = OutcomeStore::open(dir.path, false);
+  REQUIRE(reader);
+  REQUIRE((*writer)->record(std::vector<Outcome>{outcome("m", "A", OutcomeState::expired, 5)}));
+  auto found = (*reader)->find("m");
+  REQUIRE((found && found->size() == 1));
+  CHECK((*found)[0].state == OutcomeState::expired);
+  struct stat file {};
+  REQUIRE(::stat((dir.path + "/outcomes.db").c_str(), &file) == 0);
+  CHECK((file.st_mode & 0777) == 0600);
+}
+
+TEST_CASE("outcome_store: sites and probes") {
+  Directory dir;
+  auto store = OutcomeStore::open(dir.path, true);
+  REQUIRE(store);
+  SiteRecord record{"A", false, 100, 200, "connection refused"};
+  REQUIRE((*store)->record({}, std::vector<SiteRecord>{record}));
+  record = {"A", true, 0, 0, ""};
+  REQUIRE((*store)->record({}, std::vector<SiteRecord>{record}));
+  auto sites = (*store)->sites();
+  REQUIRE((sites && sites->size() == 1));
+  CHECK((*sites)[0].up);
+  CHECK((*sites)[0].last_delivered_ms == 100);  // never goes back
+  CHECK((*sites)[0].last_error == "connection refused");
+  REQUIRE((*store)->ask_for_probe(std::vector<std::string>{"A", "B"}, 7));
+  REQUIRE((*store)->ask_for_probe(std::vector<std::string>{"B"}, 9));
+  auto asked = (*store)->probes_asked();
+  REQUIRE(asked);
+  CHECK(*asked == std::vector<std::pair<std::string, int64_t>>{{"A", 7}, {"B", 9}});
+}
+
+TEST_CASE("outcome_store: old outcomes go, whole hours at a time") {
+  Directory dir;
+  auto store = OutcomeStore::open(dir.path, true);
+  REQUIRE(store);
+  REQUIRE((*store)->record(std::vector<Outcome>{outcome("m", "A", OutcomeState::delivered, now_ms())}));
+  REQUIRE((*store)->forget_before(now_ms() - outcome_keep_ms));
+  CHECK((*store)->find("m")->size() == 1);
+  REQUIRE((*store)->forget_before(now_ms() + 2 * 3600 * 1000));
+  CHECK((*store)->find("m")->empty());
+}
+
+TEST_CASE("outcome_store: many writers and a long log") {
+  Directory dir;
+  auto keep = OutcomeStore::open(dir.path, true);
+  REQUIRE(keep);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      auto store = OutcomeStore::open(dir.path, false);
+      for (int batch = 0; store && batch < 20; ++batch) {
+        std::vector<Outcome> rows;
+        for (int i = 0; i < 100; ++i)
+          rows.push_back(outcome(std::to_string(t) + "-" + std::to_string(batch) + "-" + std::to_string(i), "A", OutcomeState::delivered, 1));
+        if (!(*store)->record(rows)) return;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (int t = 0; t < 4; ++t) CHECK((*keep)->find(std::to_string(t) + "-19-99")->size() == 1);
+}
+
+TEST_CASE("outcome_store: a foreign file is refused, purge records only outboxes") {
+  Directory dir;
+  {
+    std::filesystem::create_directory(dir.path + "/x");
+    auto store = OutcomeStore::open(dir.path + "/x", true);
+    REQUIRE(store);
+  }
+  REQUIRE(record_purged(dir.path, "Sales", std::vector<std::string>{"m"}));
+  CHECK(OutcomeStore::open(dir.path, false).error().code == ExitCode::no_input);
+  REQUIRE(record_purged(dir.path, "site.A", std::vector<std::string>{"m"}));
+  auto store = OutcomeStore::open(dir.path, false);
+  REQUIRE(store);
+  CHECK((*store)->find("m")->at(0).state == OutcomeState::purged);
+}
