@@ -500,7 +500,7 @@ void bench_gateway(const Settings& s) {
   const unsigned n = s.long_run ? 20'000 : 6'000;
   std::string send_root = s.dir + "/send", config = s.dir + "/config.xml", floor_tool = s.bin + "/test-bin/http_floor";
   auto listen = start_ready({s.bin + "/bin/gw-listen", "--root", s.dir + "/receive", "--endpoint", "HQ", "--channel",
-                             "http://127.0.0.1:0/HQ/", "-q", "--min-free", "1M"});
+                             "http://127.0.0.1:0/HQ/", "-q"});
   {
     File f(config);
     write_all(f.fd, "<gatepost><Gateway Endpoint=\"Bench\" MaxTransfers=\"64\"><Sites><Site Key=\"Store\" Address=\"" + listen.url +

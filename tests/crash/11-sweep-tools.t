@@ -7,7 +7,7 @@
 # shellcheck source=tests/crash/sweep.lib
 . "$SRC/tests/crash/sweep.lib"
 
-qi='queue-inspect -q --root "$DIR/root" --min-free 1M'
+qi='queue-inspect -q --root "$DIR/root"'
 made='queue-inspect --root "$DIR/root" create q a >/dev/null'
 filled="$made"' && driver "$DIR/root" put q 1 4 >"$DIR/before"'
 lines='seq 1 3 | '

@@ -6,7 +6,7 @@
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-listen='gw-listen -q --root "$DIR/root" --min-free 1M --endpoint HQ --channel http://127.0.0.1:0/HQ/'
+listen='gw-listen -q --root "$DIR/root" --endpoint HQ --channel http://127.0.0.1:0/HQ/'
 
 # receive.sh DIR EVENTS: starts a listener, posts two messages, one with its body beside the log, and ends it. Always 0.
 cat >"$T/receive.sh" <<'S'

@@ -13,7 +13,7 @@ port=$(free_port)
 url=http://127.0.0.1:$port/Store/
 export RUN_TIMEOUT=600
 
-listen() { start_daemon listen gw-listen -q --root "$store" --min-free 1M --endpoint Store --channel "$url"; }
+listen() { start_daemon listen gw-listen -q --root "$store" --endpoint Store --channel "$url"; }
 forward() { start_daemon forward gw-send -q --root "$hq" forward --site "S=$url" --retries 100000 --retry-increment 10ms --outages count; }
 # start_daemon counts a test each time; here only its failure should
 quietly() {
@@ -28,7 +28,7 @@ each=$((messages / kills)) sent=0 bad=0
 for ((round = 1; round <= kills; round++)); do
   [ "$round" != "$kills" ] || each=$((messages - sent))
   seq $((sent + 1)) $((sent + each)) |
-    gw-send -q --root "$hq" --min-free 1M --to S --site "S=$url" --lines --id "r$round" >/dev/null 2>>"$T/errors" || bad=$((bad + 1))
+    gw-send -q --root "$hq" --to S --site "S=$url" --lines --id "r$round" >/dev/null 2>>"$T/errors" || bad=$((bad + 1))
   sent=$((sent + each))
   sleep "0.0$(printf %02d $((RANDOM % 100)))"
   case $((RANDOM % 3)) in

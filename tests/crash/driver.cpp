@@ -6,7 +6,8 @@
 //   driver ROOT move SOURCE TARGET[,TARGET...] COUNT
 //   driver ROOT fan TARGET[,TARGET...] FIRST COUNT [BYTES]
 //   driver ROOT post URL QUEUE FIRST COUNT        over HTTP to a gw-listen; ROOT is not used
-//   driver ROOT verify EVENTS                     exit 1 and a line for each thing that is wrong
+//   driver ROOT verify EVENTS [garbage]           exit 1 and a line for each thing that is wrong; garbage: a repair may be needed to
+//                                                 be rid of files that nobody owns, and torn puts may be set aside
 //
 // Lines: putting:Q:N put:Q:N  acking:Q:N acked:Q:N  deferring:Q:N deferred:Q:N  moving:S:T,T:N moved:S:T,T:N  fanning:T,T:N fanned:T,T:N.
 // receiving:Q:N received:Q:N (never a second copy, however often).
@@ -264,7 +265,7 @@ void learn(std::map<unsigned, Possible>& all, const std::string& line) {
   }
 }
 
-int verify(const std::string& root_path, const std::string& events) {
+int verify(const std::string& root_path, const std::string& events, bool garbage_allowed) {
   std::map<unsigned, Possible> expected;
   std::ifstream in(events);
   for (std::string line; std::getline(in, line);) learn(expected, line);
@@ -333,10 +334,13 @@ int verify(const std::string& root_path, const std::string& events) {
       if (shown.insert(show(w)).second) text += (shown.size() > 1 ? ", or " : "") + show(w);
     complain(text);
   }
+  if (garbage_allowed)
+    if (auto repaired = root.check(true); !repaired) complain("repair: " + repaired.error().text);
   auto report = root.check(false);
   if (!report) complain("check: " + report.error().text);
   else {
-    for (auto& f : report->findings) complain("check: " + f.queue + " " + f.kind + " " + f.detail);
+    for (auto& f : report->findings)
+      if (f.kind != "set-aside" || !garbage_allowed) complain("check: " + f.queue + " " + f.kind + " " + f.detail);
     for (auto& q : report->queues)
       if (q.puts_total != q.ready + q.claimed + q.deferred + q.acks_total)
         complain(q.name + " does not balance: put " + std::to_string(q.puts_total) + ", ready " + std::to_string(q.ready) + ", claimed " +
@@ -349,7 +353,7 @@ int run(const std::vector<std::string>& w) {
   auto number = [&](size_t i) { return i < w.size() ? static_cast<unsigned>(std::strtoul(w[i].c_str(), nullptr, 10)) : 0u; };
   size_t bytes_default = 40;
   if (w.size() >= 6 && w[1] == "post") return post(w[2], w[3], number(4), number(5), w.size() > 6 ? number(6) : bytes_default);
-  if (w.size() == 3 && w[1] == "verify") return verify(w[0], w[2]);
+  if (w.size() >= 3 && w[1] == "verify") return verify(w[0], w[2], w.size() > 3 && w[3] == "garbage");
   if (w.size() < 4) return 64;
   Steps steps;
   gw::RootOptions options;

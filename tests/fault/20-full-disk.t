@@ -16,7 +16,7 @@ if truncate -s 7M img 2>/dev/null && command -v mkfs.ext4 >/dev/null && mkfs.ext
   cd m || exit 1
 fi
 root=$PWD/root events=$2
-queue-inspect -q --root "$root" --min-free 0 create q a || exit 2
+queue-inspect -q --root "$root" create q a || exit 2
 n=0
 while driver "$root" put q $((n * 4 + 1)) 4 9000 >>"$events" 2>"$2.err"; do
   n=$((n + 1))
@@ -31,11 +31,11 @@ driver "$root" verify "$events" || exit 5
 driver "$root" defer q 3 >>"$events" || { echo "defer on a full disk ends with $?"; exit 6; }
 driver "$root" ack q 40 >>"$events" || { echo "ack on a full disk ends with $?"; exit 6; }
 driver "$root" verify "$events" || exit 7
-queue-inspect -q --root "$root" --min-free 0 take q --all --lines >/dev/null || { echo "drain ends with $?"; exit 8; }
+queue-inspect -q --root "$root" take q --all --lines >/dev/null || { echo "drain ends with $?"; exit 8; }
 : >"$events"
 rm -f "$root/../ballast"
 driver "$root" put q 5001 4 9000 >>"$events" || { echo "after the drain put ends with $?"; exit 9; }
-queue-inspect -q --root "$root" --min-free 0 check || exit 10
+queue-inspect -q --root "$root" check || exit 10
 S
 mkdir "$T/disk"
 out=$(timeout 60 unshare --mount bash "$T/small-disk.sh" "$T/disk" "$T/events" 2>&1)
