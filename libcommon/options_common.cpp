@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "gw_assert.hpp"
 
@@ -272,13 +273,14 @@ class Reader {
     return {};
   }
 
-  // The library reads "" as 0 and 010 as 8.
+  // The library reads "" as 0, 010 as 8, and what does not fit as the largest that does.
   static Result<void> check_number(const CLI::Option* option, const std::string& value) {
     const std::string type = option->get_type_name();
     if (type != "UINT" && type != "INT" && type != "N") return {};
-    bool digits = !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
+    uint64_t number = 0;
+    auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
     bool octal = value.size() > 1 && value[0] == '0';
-    if (digits && !octal) return {};
+    if (error == std::errc() && end == value.data() + value.size() && !octal && number <= INT64_MAX) return {};
     return usage("'" + value + "' is not a value of " + shown_name(option) + ": expected a number");
   }
 
