@@ -5,18 +5,25 @@
 
 namespace gw {
 
+namespace {
+
+// An empty value would look as if the option had not been given.
+std::string not_empty(const std::string& value) { return value.empty() ? "the value is empty" : ""; }
+
+}  // namespace
+
 void define_selection(CLI::App& app, SelectionOptions& into) {
   app.add_option("SEL", into.words, "ids of messages, :SEQ for numbers, - to read them from stdin");
-  app.add_option("--where", into.where, "only messages for which FIELD OP VALUE holds; repeated: all of them")->type_name("EXPR");
-  app.add_option("--group", into.group, "only failed messages of this group")->type_name("G");
+  app.add_option("--where", into.where, "only messages for which FIELD OP VALUE holds; repeated: all of them")->type_name("EXPR")->check(not_empty);
+  app.add_option("--group", into.group, "only failed messages of this group")->type_name("G")->check(not_empty);
   app.add_flag("--all", into.all, "every message of the queue");
   app.add_option("--max", into.max, "at most N messages")->type_name("N");
 }
 
 void define_limits(CLI::App& app, LimitOptions& into) {
-  app.add_option("--max-count", into.max_count, "show only what holds more than N messages, then exit 1")->type_name("N");
-  app.add_option("--max-age", into.max_age, "show only what has waited longer than T, then exit 1")->type_name("T");
-  app.add_option("--min-free", into.min_free, "exit 1 if less than SIZE is free on the disk")->type_name("SIZE");
+  app.add_option("--max-count", into.max_count, "show only what holds more than N messages, then exit 1")->type_name("N")->check(not_empty);
+  app.add_option("--max-age", into.max_age, "show only what has waited longer than T, then exit 1")->type_name("T")->check(not_empty);
+  app.add_option("--min-free", into.min_free, "exit 1 if less than SIZE is free on the disk")->type_name("SIZE")->check(not_empty);
 }
 
 }  // namespace gw

@@ -6,6 +6,9 @@ namespace gw::inspect {
 
 namespace {
 
+// An empty value would look as if the option had not been given.
+std::string not_empty(const std::string& value) { return value.empty() ? "the value is empty" : ""; }
+
 void one_queue(CLI::App& app, Options& into) { app.add_option("QUEUE", into.queue, "the queue"); }
 void many_queues(CLI::App& app, Options& into) { app.add_option("QUEUE", into.queues, "the queues"); }
 
@@ -15,7 +18,7 @@ void define_create(CLI::App& app, Options& into) {
   many_queues(app, into);
   app.add_flag("--journal", into.journal, "note every put and take of the queue in the journal");
   app.add_option("--max-bytes", into.max_bytes, "refuse puts when the queue holds SIZE [the configuration file's MaxBytes, else no limit]")
-      ->type_name("SIZE");
+      ->type_name("SIZE")->check(not_empty);
 }
 
 void define_remove(CLI::App& app, Options& into) {
@@ -47,11 +50,11 @@ void define_take(CLI::App& app, Options& into) {
   one_queue(app, into);
   define_selection(app, into.selection);
   app.add_flag("--wait", into.wait, "if nothing is ready, wait until something is");
-  app.add_option("--timeout", into.timeout, "with --wait: give up after T")->type_name("T");
+  app.add_option("--timeout", into.timeout, "with --wait: give up after T")->type_name("T")->check(not_empty);
   app.add_flag("--follow", into.follow, "go on with messages as they become ready");
   app.add_flag("--lines", into.lines, "end each body with a line feed");
   app.add_flag("-0,--null", into.nul, "end each body with a NUL byte");
-  app.add_option("--to-dir", into.to_dir, "write each body to a file in DIR")->type_name("DIR");
+  app.add_option("--to-dir", into.to_dir, "write each body to a file in DIR")->type_name("DIR")->check(not_empty);
 }
 
 void define_move(CLI::App& app, Options& into) {
@@ -68,15 +71,15 @@ void define_purge(CLI::App& app, Options& into) {
 void define_hold(CLI::App& app, Options& into) {
   many_queues(app, into);
   app.add_flag("--puts", into.puts, "stop puts instead of takes");
-  app.add_option("--reason", into.reason, "told to whoever is refused")->type_name("T");
+  app.add_option("--reason", into.reason, "told to whoever is refused")->type_name("T")->check(not_empty);
 }
 
 void define_release(CLI::App& app, Options& into) { many_queues(app, into); }
 
 void define_wait(CLI::App& app, Options& into) {
   one_queue(app, into);
-  app.add_option("--for", into.condition, "empty, count=N, id=ID, gone=ID or quiet=T")->type_name("COND");
-  app.add_option("--timeout", into.timeout, "give up after T [never]")->type_name("T");
+  app.add_option("--for", into.condition, "empty, count=N, id=ID, gone=ID or quiet=T")->type_name("COND")->check(not_empty);
+  app.add_option("--timeout", into.timeout, "give up after T [never]")->type_name("T")->check(not_empty);
 }
 
 void define_export(CLI::App& app, Options& into) {
