@@ -114,7 +114,8 @@ void Receiver::handle(Exchange& exchange) const {
   std::string id;
   Answer answer = route(exchange, id);
   if (answer.status >= 400)
-    event(Level::warn, "refused", {{"id", id}, {"status", answer.status}, {"reason", answer.text}, {"from", exchange.head().from}});
+    event(Level::warn, "refused",
+          {{"id", id}, {"status", answer.status}, {"reason", answer.status == 404 ? "Not Found" : answer.text}, {"from", exchange.head().from}});
   exchange.send(answer);
 }
 
