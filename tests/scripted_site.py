@@ -5,7 +5,8 @@ usage: scripted_site.py DIR [PORT]
 
 Listens on 127.0.0.1 (PORT 0: any), prints `ready URL`. Each request is written to DIR/N.request (raw bytes, N from 1) before it is
 answered, and its arrival (seconds since 1970) to DIR/log as `N arrived`, its end as `N answered STATUS`. What to answer stands in
-DIR/plan, one line per request, the last line for all further ones; without it `200 OK`:
+DIR/plan, one line per request, the last line for all further
+ones, counted from when the file was put there; without it `200 OK`:
   STATUS[ REASON][ | BODY][ | HEADER: VALUE]...     an answer; BODY `OK` if left out with 200
   close            ends the connection without an answer
   hang SECONDS     keeps the request, then ends the connection
@@ -24,6 +25,8 @@ class Site:
     def __init__(self, directory, port):
         self.directory = directory
         self.count = 0
+        self.plan_stamp = None
+        self.plan_from = 0
         self.lock = threading.Lock()
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -41,6 +44,12 @@ class Site:
         try:
             with open(os.path.join(self.directory, "plan")) as file:
                 lines = [line.rstrip("\n") for line in file if line.strip()]
+                status = os.fstat(file.fileno())
+            with self.lock:
+                if self.plan_stamp != (status.st_ino, status.st_mtime_ns):
+                    self.plan_stamp = (status.st_ino, status.st_mtime_ns)
+                    self.plan_from = number - 1
+                number -= self.plan_from
         except FileNotFoundError:
             lines = []
         return lines[min(number, len(lines)) - 1] if lines else "200 OK"
