@@ -150,6 +150,7 @@ _ended() { ! _alive "${DAEMON[$1]}"; }
 start_background() {
   local name=$1
   shift
+  : >"$T/$name.out"  # else the 'ready' of an earlier one would count
   "$@" >"$T/$name.out" 2>>"$T/$name.err" &
   daemon_pid=$!
   DAEMON[$name]=$daemon_pid
