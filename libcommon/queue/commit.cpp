@@ -86,8 +86,18 @@ class Committer {
     return found;
   }
 
+  bool space_left() {
+    if (!looked_) {
+      looked_ = true;
+      reserve_ = root_.reserve_bytes();
+      free_ = root_.free_bytes();
+    }
+    return free_ >= reserve_;
+  }
+
   RootImpl& root_;
-  uint64_t reserve_ = root_.reserve_bytes();
+  bool looked_ = false;
+  uint64_t reserve_ = 0, free_ = 0;
   std::vector<Work> works_;
   std::map<uint32_t, QueueBatch> batches_;  // by queue number: the lock order
 };
@@ -118,8 +128,8 @@ void Committer::classify(Work& work) {
     work.kind = Kind::logged;
   }
   // Whoever moves a message frees as much as it takes: only new ones must keep the reserve.
-  if (!into.empty() && from.empty() && root_.free_bytes() < reserve_)
-    return work.fail({ExitCode::not_now, ENOSPC, "'" + root_.path() + "' has " + human_size(root_.free_bytes()) + " free, less than the reserve of " + human_size(reserve_) + " (--min-free): nothing is stored; takes go on"});
+  if (!into.empty() && from.empty() && !space_left())
+    return work.fail({ExitCode::not_now, ENOSPC, "'" + root_.path() + "' has " + human_size(free_) + " free, less than the reserve of " + human_size(reserve_) + " (--min-free): nothing is stored; takes go on"});
   if (work.kind == Kind::logged || work.kind == Kind::keyed) {
     if (auto me = root_.incarnation(); !me) return work.fail(std::move(me).error());
     for (auto& p : into)

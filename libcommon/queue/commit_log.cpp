@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "../diag.hpp"
 #include "../hash.hpp"
 #include "impl.hpp"
 
@@ -63,10 +64,16 @@ Result<void> RootImpl::read_commits(const std::function<Result<void>(uint64_t, c
 }
 
 void RootImpl::apply(const CommitRecord& record) {
+  // We may die between a word and its hint: with the queue in our set, our recovery lowers the hint.
+  auto open = [this](const std::string& name) {
+    auto q = queue(name);
+    if (q && !mark_queue((*q)->number())) event(Level::warn, "owner-not-marked", {{"queue", name}});
+    return q;
+  };
   for (auto& ref : record.targets)
-    if (auto q = queue(ref.queue)) (*q)->apply_target(ref);
+    if (auto q = open(ref.queue)) (*q)->apply_target(ref);
   for (auto& ref : record.sources)
-    if (auto q = queue(ref.queue)) (*q)->apply_source(ref, record.incarnation);
+    if (auto q = open(ref.queue)) (*q)->apply_source(ref, record.incarnation);
 }
 
 Result<void> RootImpl::retire_commit_file(uint64_t generation) {

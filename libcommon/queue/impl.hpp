@@ -186,7 +186,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   /// fdatasync of every index that holds one of these seqs.
   Result<void> sync_indexes(const std::set<uint64_t>& seqs);
   /// Removes finished segments, punches finished ranges, shrinks the tail of an idle queue.
-  Result<void> maintain(bool idle);
+  /// `idle`: down to the size of an idle queue; `everything`: also looks behind the head.
+  Result<void> maintain(bool idle, bool everything = false);
   void check(bool repair, std::vector<Root::Finding>& findings);
   /// Calls visit(seq, body name) for live messages from `from` on whose body is a file.
   Result<void> visit_body_files(uint64_t from, const std::function<void(uint64_t, const std::string&)>& visit) const;
@@ -251,7 +252,7 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   mutable std::map<uint64_t, SegmentPtr> cache_;
   mutable std::deque<uint64_t> cache_order_;
   std::atomic<bool> owner_marked_{false};
-  std::atomic<int64_t> last_reap_ms_{0};
+  std::atomic<int64_t> last_reap_ms_{0}, last_full_scan_ms_{0};
 };
 
 struct ClaimState {

@@ -424,8 +424,17 @@ Result<std::vector<Claim>> QueueImpl::claim(size_t max, bool keep_expired) {
       GW_TRY_ASSIGN(saw_claims, scan_ready(max, now, keep_expired, claims));
     }
     if (!claims.empty() || round > 0) return claims;
-    // Nothing free: perhaps a holder died. Not on every call: a worker that polls must not search a thousand owners each time.
     int64_t tick = monotonic_ms();
+    if (tick - last_full_scan_ms_.load() >= 1000) {
+      // A hint is only a hint: once a second an empty-handed reader looks at everything.
+      last_full_scan_ms_.store(tick);
+      if ((q.hint.load() & hint_seq_mask) > q.head_base.load()) {
+        lower_hint(q.head_base.load());
+        GW_TRY_ASSIGN(saw_claims, scan_ready(max, now, keep_expired, claims));
+        if (!claims.empty()) return claims;
+      }
+    }
+    // Nothing free: perhaps a holder died. Not on every call: a worker that polls must not search a thousand owners each time.
     if (!saw_claims && q.claim_high.load() <= q.head_base.load()) return claims;
     if (tick - last_reap_ms_.load() < 250) return claims;
     last_reap_ms_.store(tick);
@@ -510,6 +519,7 @@ void QueueImpl::finished(uint64_t seq, const SegmentPtr& segment) {
   q.live_bytes.fetch_sub(bytes);
   uint64_t done = segment->claims_header().finished.fetch_add(1) + 1;
   uint64_t seal = segment->header().seal.load(std::memory_order_acquire);
+  if (seal && (done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 4, 64) == 0) && segment->base != q.head_base.load()) return punch(*segment);
   bool worth = seal ? done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 4, 64) == 0
                     : segment->header().log_bytes > 2 * segment_log_bytes_steady && segment->header().log_bytes > 2 * static_cast<uint64_t>(std::max<int64_t>(0, q.live_bytes.load()));
   if (worth)

@@ -196,7 +196,7 @@ Result<void> RootImpl::maintain(bool closing) {
   }
   for (auto& q : open) {
     int64_t quiet = now_ms() - q->shared().last_put_ms.load();
-    GW_TRY(q->maintain(closing || quiet > 10'000));
+    GW_TRY(q->maintain(closing || quiet > 10'000, !closing && quiet > 10'000));
   }
   return {};
 }

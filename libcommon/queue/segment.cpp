@@ -274,7 +274,7 @@ Result<void> QueueImpl::shrink_tail() {
   return done;
 }
 
-Result<void> QueueImpl::maintain(bool idle) {
+Result<void> QueueImpl::maintain(bool idle, bool everything) {
   QueueShared& q = shared();
   uint64_t tail_base = q.tail_base.load();
   if (tail_base == 0 || q.removed.load()) return {};
@@ -295,7 +295,7 @@ Result<void> QueueImpl::maintain(bool idle) {
     if (!at_head || !finished_all(*segment)) {
       at_head = false;
       punch(*segment);
-      if (!idle) break;  // only the head is worth a look in passing
+      if (!everything) break;  // those behind the head were looked at when their messages were finished
       continue;
     }
     // Every word DONE or VOID and durable: then the totals, then the names (gw-queue(5), REMOVE).
