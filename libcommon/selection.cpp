@@ -261,6 +261,16 @@ Result<Selection> Selection::parse(const SelectionOptions& options) {
   return made;
 }
 
+// One damaged message must not hide all others.
+Result<std::optional<std::pair<MessageInfo, Message>>> Selection::read_message(const Queue& queue, uint64_t seq) {
+  auto found = queue.read(seq);
+  if (found) return found;
+  ExitCode code = found.error().code;
+  if (code != ExitCode::bad_data && code != ExitCode::no_input && code != ExitCode::io_error) return found;
+  unreadable_.emplace_back(seq, found.error().text);
+  return std::optional<std::pair<MessageInfo, Message>>();
+}
+
 Result<bool> Selection::matches(const Queue& queue, Selected& candidate, Read read, int64_t now) {
   const MessageInfo& info = candidate.info;
   bool by_seq = seqs_.count(info.seq) > 0;
@@ -273,8 +283,8 @@ Result<bool> Selection::matches(const Queue& queue, Selected& candidate, Read re
   bool look = read == Read::always || (!ids_.empty() && !by_seq) || !group_.empty() ||
               std::any_of(where_.begin(), where_.end(), [](const Expression& e) { return e.needs_message(); });
   if (look && !candidate.message) {
-    GW_TRY_ASSIGN(auto found, queue.read(info.seq));
-    if (!found) return false;  // gone meanwhile
+    GW_TRY_ASSIGN(auto found, read_message(queue, info.seq));
+    if (!found) return false;  // gone meanwhile, or damaged
     candidate.message = std::move(found->second);
   }
   if (by_seq) seqs_seen_.insert(info.seq);
@@ -295,7 +305,7 @@ Result<void> Selection::visit_seqs(const Queue& queue, Read read, const std::fun
   int64_t now = now_ms();
   for (uint64_t seq : seqs_) {
     if (seq < from_seq) continue;
-    GW_TRY_ASSIGN(auto found, queue.read(seq));
+    GW_TRY_ASSIGN(auto found, read_message(queue, seq));
     if (!found) continue;
     Selected candidate{found->first, std::move(found->second)};
     GW_TRY_ASSIGN(bool yes, matches(queue, candidate, read, now));
@@ -337,6 +347,7 @@ void Selection::note_missing() {
 Result<void> Selection::visit(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq) {
   ids_seen_.clear();
   seqs_seen_.clear();
+  unreadable_.clear();
   if (ids_.empty() && !seqs_.empty())
     GW_TRY(visit_seqs(queue, read, visit, from_seq));
   else

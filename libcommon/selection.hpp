@@ -73,9 +73,12 @@ class Selection {
   Result<void> visit(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq = 0);
   /// The ids and :SEQ of the last visit() that are not in the queue (as they were written); complete if it was not ended early.
   const std::vector<std::string>& missing() const { return missing_; }
+  /// Messages that the last visit() passed over because they are damaged: their numbers and why.
+  const std::vector<std::pair<uint64_t, std::string>>& unreadable() const { return unreadable_; }
 
  private:
   Result<void> add_word(const std::string& word);
+  Result<std::optional<std::pair<MessageInfo, Message>>> read_message(const Queue& queue, uint64_t seq);
   Result<bool> matches(const Queue& queue, Selected& candidate, Read read, int64_t now);
   Result<void> visit_seqs(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq);
   Result<void> visit_scan(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq);
@@ -89,6 +92,7 @@ class Selection {
   std::string group_;
   uint64_t max_ = 0;
   std::vector<std::string> missing_;
+  std::vector<std::pair<uint64_t, std::string>> unreadable_;
 };
 
 /// Fixes the set now: in order of seq; ids and :SEQ that are not there go to `missing`. Messages are not kept, only their infos.

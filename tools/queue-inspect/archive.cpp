@@ -100,18 +100,20 @@ Result<ExitCode> export_queues(const Options& options, const CommonOptions& comm
   }
   TarWriter tar(write_stdout);
   uint64_t count = 0;
+  ExitCode code = ExitCode::ok;
   {
     Progress progress("exported", 0, common.quiet ? Progress::Show::never : Progress::Show::if_terminal);
     for (const std::string& name : names) {
-      GW_TRY_ASSIGN(Queue queue, open_queue(*root, name));
+      GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, name));
       GW_TRY_ASSIGN(uint64_t exported, export_queue(tar, queue, selection, progress));
       count += exported;
+      if (ExitCode one = report_missing(selection, name, exported > 0); one != ExitCode::ok) code = one;
     }
   }
   GW_TRY(tar.finish());
   GW_TRY(flush_stdout());
   event(Level::info, "exported", {{"queues", names.size()}, {"messages", count}});
-  return report_missing(selection.missing(), options.queue, count > 0);
+  return code;
 }
 
 // --- import ---------------------------------------------------------------------------------------------------------------
@@ -346,16 +348,13 @@ class Importer {
   // Messages that are in the queue still must not come to be there twice.
   Result<void> note_present() {
     for (auto& [name, wanted] : ids_) {
-      std::optional<Error> failed;
       const Queue& queue = queues_[name];
       auto& present = present_[name];
       GW_TRY(queue.scan([&](const MessageInfo& info) {
         auto message = queue.read(info.seq);
-        if (!message) failed = message.error();
         if (message && *message && wanted.count((*message)->second.id())) present.insert((*message)->second.id());
-        return !failed;
+        return true;
       }));
-      if (failed) return *failed;
     }
     ids_.clear();
     return {};

@@ -48,7 +48,7 @@ Result<void> change_batch(Root& root, Queue& queue, std::span<const Selected> ba
     GW_TRY_ASSIGN(auto claim, queue.claim_seq(one.info.seq));
     if (!claim) {
       ++counts.skipped;
-      tell(change, "", one.info.seq, "skipped", common, true);
+      tell(change, "", one.info.seq, "skipped", common, !common.quiet);
       continue;
     }
     claims.push_back(std::move(*claim));
@@ -82,7 +82,7 @@ Result<ExitCode> plan(const Queue& queue, Selection& selection, const Change& ch
     any = true;
     return true;
   }));
-  return report_missing(selection.missing(), queue.name(), any);
+  return report_missing(selection, queue.name(), any);
 }
 
 Result<ExitCode> run(Root& root, Queue& queue, Selection& selection, const Change& change, const CommonOptions& common) {
@@ -100,7 +100,7 @@ Result<ExitCode> run(Root& root, Queue& queue, Selection& selection, const Chang
   }
   event(Level::info, change.done, {{"queue", queue.name()}, {"count", counts.done}, {"skipped", counts.skipped}});
   if (!ended) return std::move(ended).error();
-  ExitCode missing = report_missing(selection.missing(), queue.name(), !chosen.empty());
+  ExitCode missing = report_missing(selection, queue.name(), !chosen.empty());
   return missing != ExitCode::ok ? missing : counts.skipped > 0 ? ExitCode::no : ExitCode::ok;
 }
 
@@ -130,8 +130,8 @@ Result<ExitCode> move(const Options& options, const CommonOptions& common) {
   if (options.queue == options.target) return Error{ExitCode::usage, 0, "SRC and DST are the same queue '" + options.queue + "'"};
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
-  GW_TRY_ASSIGN(Queue source, open_queue(*root, options.queue));
-  GW_TRY_ASSIGN(Queue target, open_queue(*root, options.target));
+  GW_TRY_ASSIGN(Queue source, open_settled_queue(*root, options.queue));
+  GW_TRY_ASSIGN(Queue target, open_settled_queue(*root, options.target));
   Change change{"moved", "would-move", target.name(), {}, {}};
   change.apply = [&target](Transaction& transaction, Claim&& claim, const MessageInfo& before) {
     PutOptions how;
@@ -147,7 +147,7 @@ Result<ExitCode> purge(const Options& options, const CommonOptions& common) {
   GW_TRY(require_selection(options.selection));
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
-  GW_TRY_ASSIGN(Queue queue, open_queue(*root, options.queue));
+  GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   Change change{"purged", "would-purge", "", {}, {}};
   change.apply = [](Transaction& transaction, Claim&& claim, const MessageInfo&) { transaction.ack(std::move(claim)); };
   if (auto site = site_of_outbox(queue.name()))

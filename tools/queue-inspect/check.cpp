@@ -92,6 +92,7 @@ std::vector<Metric> queue_metrics() {
 Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   die_quietly_when_nobody_reads();
+  GW_TRY(root->recover_dead_owners());
   GW_TRY_ASSIGN(auto names, root->list_queues());
   std::vector<QueueStatus> all;
   for (const std::string& name : names)

@@ -58,6 +58,7 @@ void print_root(const Root& root, const CommonOptions& common) {
 }
 
 Result<std::vector<QueueStatus>> all_status(Root& root) {
+  GW_TRY(root.recover_dead_owners());
   GW_TRY_ASSIGN(auto names, root.list_queues());
   std::vector<QueueStatus> all;
   for (const std::string& name : names) {
@@ -182,13 +183,13 @@ Result<ExitCode> list(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   die_quietly_when_nobody_reads();
   if (options.queue.empty()) return list_queues(*root, limits, common);
-  GW_TRY_ASSIGN(Queue queue, open_queue(*root, options.queue));
+  GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   if (limits.given()) return list_limited(*root, queue, selection, limits, common);
   MessageList list(queue, common.json);
   if (options.follow) return follow(*root, queue, selection, list, common);
   GW_TRY(list_some(list, queue, selection, std::nullopt));
   list.flush();
-  return report_missing(selection.missing(), queue.name(), list.count() > 0);
+  return report_missing(selection, queue.name(), list.count() > 0);
 }
 
 }  // namespace gw::inspect

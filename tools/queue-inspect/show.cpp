@@ -48,7 +48,7 @@ Result<ExitCode> show(const Options& options, const CommonOptions& common) {
   if (options.headers_only && options.body_only) return Error{ExitCode::usage, 0, "--headers and --body exclude each other"};
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
-  GW_TRY_ASSIGN(Queue queue, open_queue(*root, options.queue));
+  GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   die_quietly_when_nobody_reads();
   bool any = false;
   auto show_each = [&](Selected& one) -> Result<bool> {
@@ -57,8 +57,8 @@ Result<ExitCode> show(const Options& options, const CommonOptions& common) {
     return true;
   };
   GW_TRY(selection.visit(queue, Selection::Read::always, show_each));
-  if (!selection.missing().empty()) return report_missing(selection.missing(), queue.name(), any);
-  return any ? ExitCode::ok : ExitCode::no;
+  ExitCode missing = report_missing(selection, queue.name(), any);
+  return missing != ExitCode::ok ? missing : any ? ExitCode::ok : ExitCode::no;
 }
 
 }  // namespace gw::inspect

@@ -21,6 +21,12 @@ Result<Queue> open_queue(Root& root, const std::string& name) {
   return error;
 }
 
+Result<Queue> open_settled_queue(Root& root, const std::string& name) {
+  GW_TRY_ASSIGN(Queue queue, open_queue(root, name));
+  GW_TRY(root.recover_dead_owners());
+  return queue;
+}
+
 Result<Queue> create_configured(Root& root, const std::string& name, const CommonOptions& common) {
   auto there = root.queue(name);
   if (there || there.error().code != ExitCode::no_input) return there;
@@ -54,10 +60,12 @@ int64_t ms_until(const std::optional<int64_t>& deadline) {
 
 void die_quietly_when_nobody_reads() { std::signal(SIGPIPE, SIG_DFL); }
 
-ExitCode report_missing(const std::vector<std::string>& missing, const std::string& queue, bool found_any) {
-  for (const std::string& word : missing)
-    print_error("there is no message '" + word + "' in queue '" + queue + "'");
-  return missing.empty() ? ExitCode::ok : found_any ? ExitCode::no : ExitCode::no_input;
+ExitCode report_missing(const Selection& selection, const std::string& queue, bool found_any) {
+  for (const std::string& word : selection.missing()) print_error("there is no message '" + word + "' in queue '" + queue + "'");
+  for (const auto& [seq, why] : selection.unreadable())
+    print_error("message :" + std::to_string(seq) + " in queue '" + queue + "' is damaged: " + why + "; see 'queue-inspect check'");
+  if (!selection.unreadable().empty()) return ExitCode::bad_data;
+  return selection.missing().empty() ? ExitCode::ok : found_any ? ExitCode::no : ExitCode::no_input;
 }
 
 bool is_text(std::string_view bytes) {

@@ -12,6 +12,8 @@ namespace gw::inspect {
 
 /// The queue, or no_input with a name that was probably meant, or how to create it.
 Result<Queue> open_queue(Root& root, const std::string& name);
+/// The same, after what dead processes held has been given back: for commands that look at claims.
+Result<Queue> open_settled_queue(Root& root, const std::string& name);
 /// As Root::create_queue, with the limits that the configuration file has for this name. An existing queue stays as it is.
 Result<Queue> create_configured(Root& root, const std::string& name, const CommonOptions& common);
 /// usage unless the words before the selection are all there: "QUEUE is missing".
@@ -25,8 +27,9 @@ int64_t ms_until(const std::optional<int64_t>& deadline);
 /// For commands whose output is cut off by `| head` as a matter of course.
 void die_quietly_when_nobody_reads();
 
-/// Says on stderr which named messages are not in the queue. ok if none is missing, no if some, no_input if nothing was found at all.
-ExitCode report_missing(const std::vector<std::string>& missing, const std::string& queue, bool found_any);
+/// Says on stderr which named messages are not in the queue, and which are damaged. ok if there are none of either, bad_data if
+/// something is damaged, no if some are missing, no_input if nothing was found at all.
+ExitCode report_missing(const Selection& selection, const std::string& queue, bool found_any);
 
 /// The members of `list QUEUE` in CLI.md section 4.
 JsonObject message_json(const std::string& queue, const MessageInfo& info, const Message& message);

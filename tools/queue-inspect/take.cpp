@@ -59,7 +59,7 @@ class Taker {
       GW_TRY(write_and_ack(std::move(claims)));
     }
     if (skipped > 0) event(Level::warn, "skipped", {{"queue", queue_.name()}, {"count", skipped}, {"reason", "claimed elsewhere or gone"}});
-    ExitCode missing = report_missing(selection.missing(), queue_.name(), !chosen.empty());
+    ExitCode missing = report_missing(selection, queue_.name(), !chosen.empty());
     GW_TRY_ASSIGN(ExitCode code, ended());
     return code != ExitCode::ok && taken_ > 0 ? code : missing != ExitCode::ok ? missing : skipped > 0 ? ExitCode::no : code;
   }
@@ -134,7 +134,7 @@ Result<ExitCode> take(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto deadline, deadline_of(options.timeout));
   GW_TRY_ASSIGN(auto sink, Sink::make(options, common));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
-  GW_TRY_ASSIGN(Queue queue, open_queue(*root, options.queue));
+  GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   if (options.follow) {
     Signals::on_signal([&root] { root->ring(); });
     Signals::install();

@@ -77,15 +77,12 @@ class Watcher {
       if (message) still.push_back(seq);
     }
     found_ = std::move(still);
-    std::optional<Error> failed;
     GW_TRY(queue_.scan([&](const MessageInfo& info) {
-      auto message = queue_.read(info.seq);
-      if (!message) failed = message.error();
+      auto message = queue_.read(info.seq);  // a damaged one is not the one
       if (message && *message && (*message)->second.id() == condition_.id) found_.push_back(info.seq);
       next_seq_ = info.seq + 1;
-      return !failed;
+      return true;
     }, next_seq_));
-    if (failed) return *failed;
     return !found_.empty();
   }
 
@@ -104,7 +101,7 @@ Result<ExitCode> wait(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(Condition condition, parse_condition(options.condition));
   GW_TRY_ASSIGN(auto deadline, deadline_of(options.timeout));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
-  GW_TRY_ASSIGN(Queue queue, open_queue(*root, options.queue));
+  GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   Watcher watcher(queue, condition);
   for (;;) {
     uint32_t seen = root->bell();
