@@ -52,7 +52,7 @@ class Site:
                 number -= self.plan_from
         except FileNotFoundError:
             lines = []
-        return lines[min(number, len(lines)) - 1] if lines else "200 OK"
+        return lines[max(min(number, len(lines)), 1) - 1] if lines else "200 OK"
 
     def serve(self):
         while True:

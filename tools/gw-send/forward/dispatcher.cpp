@@ -91,7 +91,7 @@ void Dispatcher::watch() {
 void Dispatcher::run() {
   while (!finished()) {
     settle(wait_for_work());
-    tick();
+    if (!tick()) continue;
     claim_more();
     settle(std::exchange(own_back_, {}));
   }
@@ -131,7 +131,8 @@ std::vector<TransferPtr> Dispatcher::wait_for_work() {
   return std::exchange(back_, {});
 }
 
-void Dispatcher::tick() {
+/// False: told to stop.
+bool Dispatcher::tick() {
   bool rang = false, read_again = false, stopping = false;
   {
     std::lock_guard guard(mutex_);
@@ -139,19 +140,20 @@ void Dispatcher::tick() {
     read_again = std::exchange(reload_, false);
     stopping = stop_;
   }
-  if (stopping) return;
+  if (stopping) return false;
   if (read_again) reload_now();
   take_listed();
   if (rang) notice_bells();
   const int64_t now = monotonic_ms();
-  if (now - ticked_ms_ < tick_ms) return;
+  if (now - ticked_ms_ < tick_ms) return true;
   ticked_ms_ = now;
   if (job_.mode != ForwardJob::Mode::listed) reload_if_changed();
   look_for_other_forwarders();
   if (!late_outcomes_.empty()) settle({});
-  if (now - maintained_ms_ < maintain_ms) return;
+  if (now - maintained_ms_ < maintain_ms) return true;
   maintained_ms_ = now;
   if (auto done = root_.maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});
+  return true;
 }
 
 void Dispatcher::notice_bells() {

@@ -83,7 +83,7 @@ class Dispatcher {
   void watch();
   std::vector<TransferPtr> wait_for_work();
   int64_t idle_ms() const;
-  void tick();
+  bool tick();
   void notice_bells();
   void take_listed();
   void probe_where_asked();
