@@ -241,7 +241,8 @@ class ArchiveReader {
       GW_TRY_ASSIGN(size_t n, tar_.read(chunk.data(), chunk.size()));
       if (n == 0) break;
       digest.update(std::string_view(chunk.data(), n));
-      GW_TRY(visitor_.on_body_bytes(std::string_view(chunk.data(), n)));
+      auto taken = visitor_.on_body_bytes(std::string_view(chunk.data(), n));
+      if (!taken) return Error{taken.error().code, taken.error().sys_errno, "member '" + member.name + "': " + taken.error().text};
     }
     std::string sum = digest.finish();
     std::copy_n(sum.begin(), sum.size(), reinterpret_cast<char*>(digest_.data()));
