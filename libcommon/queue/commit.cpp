@@ -178,7 +178,7 @@ void Committer::build_batches() {
       QueueBatch& batch = batches_[put.queue.impl_->number()];
       batch.queue = put.queue.impl_;
       batch.members.emplace_back(&work, i);
-      batch.drafts.push_back(draft_message(put.message, staged ? FrameKind::staged : FrameKind::message, authority, work.xid, put.options.due_at_ms,
+      batch.drafts.push_back(draft_message(put.message, staged ? FrameKind::staged : FrameKind::message, authority, work.xid, put.options.due_at_ms, put.options.expires_at_ms,
                                            work.kind == Kind::keyed ? put.options.dedup : std::nullopt, work.refs[i]));
     }
   }
@@ -354,7 +354,7 @@ void Committer::commit_keyed() {
       Work& work = *works[g];
       for (size_t i = 0; i < puts(work).size(); i++) {
         auto& key = *puts(work)[i].options.dedup;
-        rows.push_back({key.scope, key.id, work.xid, work.puts[i].queue, work.seqs[i], key.body_sha256, now_ms()});
+        rows.push_back({key.scope, key.id, work.xid, work.puts[i].queue, work.seqs[i], key.body_sha256, now_ms(), key.first_sent_ms});
         groups.push_back(g);
       }
     }
@@ -377,7 +377,7 @@ void Committer::commit_keyed() {
           continue;
         }
         queue.void_staged(work->seqs[i]);
-        bool same = d.existing.id == rows[row].id && d.existing.body_sha256 == rows[row].body_sha256;
+        bool same = d.existing.id == rows[row].id && !d.existing.other_body(rows[row]);
         result.outcome = d.too_old ? PutOutcome::too_old : same ? PutOutcome::duplicate : PutOutcome::conflict;
         result.seq = d.existing.seq;
       }

@@ -81,14 +81,14 @@ std::optional<DedupKey> parse_extra(std::string_view extra) {
   return key;
 }
 
-DraftFrame draft_message(const Message& message, FrameKind kind, Authority authority, Xid xid, int64_t due_at_ms,
+DraftFrame draft_message(const Message& message, FrameKind kind, Authority authority, Xid xid, int64_t due_at_ms, int64_t expires_at,
                          const std::optional<DedupKey>& key, const std::optional<BodyRef>& body_ref) {
   DraftFrame draft;
   std::string headers = encode_headers(message.headers);
   std::string extra = key ? encode_extra(*key) : std::string();
   std::string ref = body_ref ? encode_body_ref(*body_ref) : std::string();
   const std::string& body = body_ref ? ref : message.body.bytes();
-  PayloadHead head{due_at_ms, expires_at_ms(message.headers)};
+  PayloadHead head{due_at_ms, expires_at ? expires_at : expires_at_ms(message.headers)};
   draft.payload.reserve(sizeof head + extra.size() + headers.size() + body.size());
   put_bytes(draft.payload, &head, sizeof head);
   draft.payload += extra;

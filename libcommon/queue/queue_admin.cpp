@@ -85,7 +85,8 @@ Result<std::shared_ptr<QueueImpl>> QueueImpl::open(RootImpl& root, const std::st
   queue->dir_ = *std::move(dir);
   GW_TRY_ASSIGN(queue->meta_, open_beneath(queue->dir_.get(), "meta", O_RDWR | O_NONBLOCK, 0, queue->shown("meta")));
   GW_TRY_ASSIGN(uint64_t size, file_size(queue->meta_.get(), queue->shown("meta")));
-  (void)size;
+  if (size < page_bytes + sizeof(MetaRecord))
+    return Error{ExitCode::system, 0, "'" + queue->shown("meta") + "' is not the description of a queue: a foreign or damaged file"};
   GW_TRY_ASSIGN(MetaRecord meta, queue->read_meta());
   queue->number_ = meta.number;
   memcpy(queue->uuid_.data(), meta.uuid, 16);

@@ -194,12 +194,15 @@ Result<void> RootImpl::open_layout() {
 
 Result<FormatRecord> RootImpl::read_format() const {
   std::optional<FormatRecord> best;
+  auto foreign = [&] { return Error{ExitCode::system, 0, "'" + shown("format") + "' is not the description of a root: a foreign or damaged file"}; };
+  GW_TRY_ASSIGN(uint64_t size, file_size(format_.get(), shown("format")));
+  if (size < page_bytes + sizeof(FormatRecord)) return foreign();
   for (uint64_t offset : {uint64_t{0}, uint64_t{page_bytes}}) {
     GW_TRY_ASSIGN(auto record, read_record<FormatRecord>(format_.get(), offset, shown("format")));
     if (record.head.magic != format_magic || record.head.crc != record_crc(record)) continue;
     if (!best || record.head.generation > best->head.generation) best = record;
   }
-  if (!best) return Error{ExitCode::system, 0, "'" + shown("format") + "' is not the description of a root: a foreign or damaged file"};
+  if (!best) return foreign();
   if (best->version != format_version || (best->incompatible & ~known_incompatible) || (best->read_only & ~known_read_only))
     return Error{ExitCode::system, 0, "'" + path_ + "' has format version " + std::to_string(best->version) + " with features this program does not know (it knows version " +
                                           std::to_string(format_version) + "): use a newer Gatepost"};
@@ -404,7 +407,7 @@ Result<void> RootImpl::remove_queue(std::string_view name, bool force) {
 
 Result<std::vector<std::string>> RootImpl::list_queues() const {
   std::vector<std::string> names;
-  for (auto& name : list_dir(queues_.get()))
+  for (auto& name : list_dir(queues_.get(), true))
     if (queue_name_ok(name)) names.push_back(name);
   std::sort(names.begin(), names.end());
   return names;

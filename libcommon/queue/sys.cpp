@@ -192,7 +192,7 @@ Result<void> make_dir(int dir, const std::string& name, Modes modes, const std::
   return {};
 }
 
-std::vector<std::string> list_dir(int dir) {
+std::vector<std::string> list_dir(int dir, bool directories_only) {
   std::vector<std::string> names;
   int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return names;
@@ -203,7 +203,8 @@ std::vector<std::string> list_dir(int dir) {
   }
   while (dirent* e = readdir(d)) {
     std::string_view name = e->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
+    if (name == "." || name == ".." || (directories_only && e->d_type != DT_DIR && e->d_type != DT_UNKNOWN)) continue;
+    names.emplace_back(name);
   }
   closedir(d);
   return names;
