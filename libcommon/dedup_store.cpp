@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,7 @@ constexpr int64_t application_id = 0x47775464;  // "GwTd"
 constexpr int64_t schema_version = 1;
 // Two thirds of what one page of SQLite's shared index describes: a commit never has to grow that index on a full disk.
 constexpr int64_t checkpoint_frames = 2500;
+constexpr int64_t clock_jump_ms = 24 * 3600 * 1000, clock_back_ms = 60 * 1000;
 constexpr int64_t purge_batch_rows = 2000, list_batch_rows = 1000;
 
 constexpr const char* schema_sql =
@@ -95,6 +97,19 @@ Result<bool> create_file(const std::string& path, mode_t mode) {
   return true;
 }
 
+/// A number that changes with every boot, and what passed since then, time asleep included.
+int64_t boot_number() {
+  char text[9] = {};
+  UniqueFd fd(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
+  if (!fd || ::read(fd.get(), text, sizeof text - 1) <= 0) return 0;
+  return static_cast<int64_t>(std::strtoul(text, nullptr, 16));
+}
+int64_t boot_clock_ms() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
+}
+
 /// Holds flock(LOCK_EX) on the lock file for a scope. Other processes, and other stores of this process, wait.
 class FileLock {
  public:
@@ -162,7 +177,10 @@ class DedupStore::Impl {
   Result<void> commit();
   Result<void> fail(Error error);
   /// One durable commit of our own: what we have seen of others is durable after it.
-  Result<void> touch();
+  Result<void> touch(bool and_clock = false);
+  Result<Clock> read_clock();
+  /// In a transaction.
+  Result<void> note_clock();
   Result<void> checkpoint_if_long();
   Result<uint64_t> decide_group(std::span<const DedupRow> rows, std::span<const size_t> group, std::vector<Decision>& into);
   Result<uint64_t> decide_rows(std::span<const DedupRow> rows, std::span<const uint32_t> groups, std::vector<Decision>& into);
@@ -251,7 +269,7 @@ Result<std::unique_ptr<DedupStore>> DedupStore::open(const std::string& root_pat
   {
     GW_TRY_ASSIGN(FileLock guard, impl->lock());
     GW_TRY(impl->open_database());
-    GW_TRY(impl->touch());
+    GW_TRY(impl->touch(true));
   }
   return std::unique_ptr<DedupStore>(new DedupStore(std::move(impl)));
 }
@@ -270,9 +288,15 @@ Result<void> DedupStore::Impl::commit() {
   return {};
 }
 
-Result<void> DedupStore::Impl::touch() {
+Result<void> DedupStore::Impl::touch(bool and_clock) {
   GW_TRY(begin());
   auto touched = statements->touch.run();
+  if (touched && and_clock) {
+    // A clock that cannot be right is not noted: whoever purges has to see it.
+    auto seen = read_clock();
+    if (!seen) touched = std::move(seen).error();
+    else if (seen->ahead_ms == 0 && seen->behind_ms == 0) touched = note_clock();
+  }
   if (!touched) return fail(std::move(touched).error());
   return commit();
 }
@@ -486,6 +510,42 @@ Result<uint64_t> DedupStore::purge(int64_t cut_ms, const std::function<bool(cons
 Result<int64_t> DedupStore::horizon_ms() {
   std::lock_guard<std::mutex> one(impl_->mutex);
   return impl_->db->query_integer("SELECT value FROM meta WHERE key='horizon'");
+}
+
+Result<DedupStore::Clock> DedupStore::Impl::read_clock() {
+  GW_TRY_ASSIGN(int64_t wall, db->query_integer("SELECT value FROM meta WHERE key='clock_wall'"));
+  GW_TRY_ASSIGN(int64_t boot_clock, db->query_integer("SELECT value FROM meta WHERE key='clock_boot'"));
+  GW_TRY_ASSIGN(int64_t boot, db->query_integer("SELECT value FROM meta WHERE key='boot'"));
+  GW_TRY_ASSIGN(int64_t newest, db->query_integer("SELECT coalesce(max(seen_at), 0) FROM seen"));
+  Clock clock;
+  const int64_t now = now_ms();
+  if (wall == 0) return clock;
+  int64_t expected = std::max(wall, newest);
+  if (boot == boot_number()) expected = std::max(expected, wall + boot_clock_ms() - boot_clock);
+  if (now - expected > clock_jump_ms) clock.ahead_ms = now - expected;
+  if (std::max(wall, newest) - now > clock_back_ms) clock.behind_ms = std::max(wall, newest) - now;
+  return clock;
+}
+
+Result<void> DedupStore::Impl::note_clock() {
+  GW_TRY_ASSIGN(auto note, db->prepare("INSERT INTO meta VALUES('clock_wall', ?), ('clock_boot', ?), ('boot', ?) "
+                                       "ON CONFLICT(key) DO UPDATE SET value=excluded.value"));
+  note.bind(0, now_ms()).bind(1, boot_clock_ms()).bind(2, boot_number());
+  return note.run();
+}
+
+Result<DedupStore::Clock> DedupStore::clock() {
+  std::lock_guard<std::mutex> one(impl_->mutex);
+  return impl_->read_clock();
+}
+
+Result<void> DedupStore::accept_clock() {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  GW_TRY_ASSIGN(FileLock guard, d.lock());
+  GW_TRY(d.begin());
+  if (auto noted = d.note_clock(); !noted) return d.fail(std::move(noted).error());
+  return d.commit();
 }
 
 Result<void> DedupStore::list(const std::function<bool(const DedupRow&)>& visit) {

@@ -69,6 +69,14 @@ class DedupStore {
   Result<uint64_t> purge(int64_t cut_ms, const std::function<bool(const Xid&)>& in_use, bool dry_run);
   /// Ids of messages that were first sent at or before this instant cannot be told apart any more (ms; 0: none was purged).
   Result<int64_t> horizon_ms();
+  /// How the wall clock compares with what the store has seen: rows, and a note of wall and boot clock that open() keeps.
+  struct Clock {
+    int64_t ahead_ms = 0;   ///< it jumped forward by so much beyond the time that really passed (or that nobody saw pass); 0: no
+    int64_t behind_ms = 0;  ///< it is so much before what was seen already; 0: no
+  };
+  Result<Clock> clock();
+  /// Believes the clock as it is from now on.
+  Result<void> accept_clock();
   Result<void> list(const std::function<bool(const DedupRow&)>& visit);
   struct Status {
     uint64_t rows = 0, bytes = 0;
