@@ -26,16 +26,25 @@ FLAGS-release = -O2 -D_FORTIFY_SOURCE=2 $(HARDEN)
 FLAGS-debug   = -Og -g -D_GLIBCXX_ASSERTIONS $(HARDEN)
 FLAGS-asan    = -O1 -g -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FLAGS-tsan    = -O1 -g -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -fsanitize=thread
-# One-shot commands start faster without libstdc++, sqlite and pugixml as shared objects; the sanitizers want their own.
-LINK-release = -pie -static-libstdc++ -static-libgcc -Wl,--gc-sections
-LINK-debug   = -pie -static-libstdc++ -static-libgcc
+# One-shot commands start faster without shared libraries: the C library is the only one that they load at their start. (What few
+# commands need, SQLite and libcrypto, is loaded when it is first used.) The sanitizers want their own way.
+LINK-release = -pie -nodefaultlibs -Wl,--gc-sections
+LINK-debug   = -pie -nodefaultlibs
 LINK-asan    = -fsanitize=address,undefined
 LINK-tsan    = -fsanitize=thread
+STATIC_LIBS  = -Wl,-Bstatic -lpugixml -lstdc++ $(LIBM) -lgcc -lgcc_eh -Wl,-Bdynamic -lc
+# libstdc++ wants a few simple functions of libm. exp, log and their like exist in the shared one only: what uses them sets LIBM so.
+LIBM           = -lm
+LIBM_SHARED    = -Wl,-Bdynamic -lm -Wl,-Bstatic
+LDLIBS-release = $(STATIC_LIBS)
+LDLIBS-debug   = $(STATIC_LIBS)
+LDLIBS-asan    = -lpugixml
+LDLIBS-tsan    = -lpugixml
 
 COMPILE = $(CXX) -std=c++20 -pthread -fPIE -ffunction-sections -fdata-sections -D_FILE_OFFSET_BITS=64 -I. -Ilibcommon \
           $(WARNINGS) $(FLAGS-$(MODE)) -MMD -MP $(CPPFLAGS) $(CXXFLAGS)
 LINK    = $(CXX) -pthread $(LINK-$(MODE)) -Wl,-z,relro,-z,now -Wl,--as-needed -Wl,-O1 $(CXXFLAGS) $(LDFLAGS)
-LDLIBS-common = -Wl,-Bstatic -lsqlite3 -lpugixml -Wl,-Bdynamic -lm
+LDLIBS-common = $(LDLIBS-$(MODE))
 
 # --- what is there to build -------------------------------------------------------------------------------------------
 LIB_SRC := $(sort $(wildcard libcommon/*.cpp libcommon/*/*.cpp))
@@ -82,27 +91,29 @@ $(BUILD)/obj/%.o: %.cpp
 
 $(LIB): $(call obj,$(LIB_SRC))
 	@mkdir -p $(@D)
+	$(call say,archive $@)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 define program
 $(1): $$(call obj,$$(SRC-$(2))) $$(LIB)
 	@mkdir -p $$(@D)
 	$$(call say,link $$@)
-	$$(Q)$$(LINK) -o $$@ $$^ $$(LDLIBS-common) $$(LDLIBS-$(2))
+	$$(Q)$$(LINK) -o $$@ $$^ $$(LDLIBS-$(2)) $$(LDLIBS-common)
 endef
 $(foreach t,$(TOOLS),$(eval $(call program,$(BUILD)/bin/$(t),$(t))))
 $(foreach t,$(HELPERS),$(eval $(call program,$(BUILD)/libexec/gatepost/$(t),$(t))))
 
+$(BUILD)/unit-tests $(TEST_PROGRAMS): LIBM = $(LIBM_SHARED)
 $(BUILD)/unit-tests: $(call obj,$(UNIT_SRC) $(TOOL_SRC)) $(LIB)
 	$(call say,link $@)
-	$(Q)$(LINK) -o $@ $^ $(LDLIBS-common) -lcurl -lcivetweb
+	$(Q)$(LINK) -o $@ $^ -lcurl -lcivetweb $(LDLIBS-common)
 
 define test_program
 $(BUILD)/test-bin/$(basename $(notdir $(1))): $(call obj,$(1)) $$(LIB)
 	@mkdir -p $$(@D)
 	$$(call say,link $$@)
-	$$(Q)$$(LINK) -o $$@ $$^ $$(LDLIBS-common) -lcurl -lcivetweb
+	$$(Q)$$(LINK) -o $$@ $$^ -lcurl -lcivetweb $$(LDLIBS-common)
 endef
 $(foreach s,$(TEST_PROGRAM_SRC),$(eval $(call test_program,$(s))))
 
