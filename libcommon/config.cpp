@@ -193,6 +193,7 @@ class Reader {
   AttributeRule path_rule(const char* name, std::string& into) const;
   void add_link_rules(std::vector<AttributeRule>& rules, SiteConfig& site) const;
   void check_address(const pugi::xml_node& node, const std::string& type, const std::string& address, bool wildcard);
+  void twice(const pugi::xml_node& node, const char* name, const std::string& value, int first_line);
   void check_pair(const pugi::xml_node& node, const char* one, const std::string& a, const char* other, const std::string& b);
 
   void read_gatepost(const pugi::xml_node& root);
@@ -225,13 +226,15 @@ AttributeRule text_rule(const char* name, std::string& into, bool required = fal
 
 AttributeRule name_rule(const char* name, std::string& into, size_t reserve, bool required) {
   size_t most = queue_name_bytes_max - reserve;
-  return {name, required, "1 to " + std::to_string(most) + " letters, digits, dots, underscores and dashes, none of the last two kinds but '_' first",
+  return {name, required,
+          "1 to " + std::to_string(most) + " letters, digits, dots, underscores and dashes, not beginning with a dot or dash",
           [&into, most](const std::string& v) { return into = v, v.size() <= most && queue_name_ok(v); }};
 }
 
 template <class T>
 AttributeRule number_rule(const char* name, T& into, unsigned least, unsigned most) {
-  return {name, false, "a number from " + std::to_string(least) + " to " + std::to_string(most), [&into, least, most](const std::string& v) {
+  return {name, false, "a number from " + std::to_string(least) + " to " + std::to_string(most),
+          [&into, least, most](const std::string& v) {
             unsigned number = 0;
             auto [end, error] = std::from_chars(v.data(), v.data() + v.size(), number);
             if (error != std::errc() || end != v.data() + v.size() || number < least || number > most) return false;
@@ -250,7 +253,8 @@ AttributeRule bool_rule(const char* name, T& into) {
 }
 
 AttributeRule duration_rule(const char* name, std::optional<int64_t>& into) {
-  return {name, false, "a duration like 60s, 10m or 5d", [&into](const std::string& v) { return (into = parse_duration_ms(v)).has_value(); }};
+  return {name, false, "a duration like 60s, 10m or 5d",
+          [&into](const std::string& v) { return (into = parse_duration_ms(v)).has_value(); }};
 }
 
 AttributeRule rate_rule(const char* name, std::optional<uint64_t>& into) {
@@ -262,7 +266,8 @@ AttributeRule size_rule(const char* name, std::optional<uint64_t>& into) {
 }
 
 AttributeRule type_rule(const char* name, std::string& into, bool required) {
-  return {name, required, "the name of a channel type, like http", [&into](const std::string& v) { return into = to_lower(v), channel_type_ok(into); }};
+  return {name, required, "the name of a channel type, like http",
+          [&into](const std::string& v) { return into = to_lower(v), channel_type_ok(into); }};
 }
 
 AttributeRule url_rule(const char* name, std::string& into) {
@@ -298,7 +303,9 @@ AttributeRule Reader::path_rule(const char* name, std::string& into) const {
 
 // Attributes of an element against its rules.
 
-bool belongs_to_xml(std::string_view name) { return name == "xmlns" || name.starts_with("xmlns:") || name.starts_with("xml:") || name.starts_with("xsi:"); }
+bool belongs_to_xml(std::string_view name) {
+  return name == "xmlns" || name.starts_with("xmlns:") || name.starts_with("xml:") || name.starts_with("xsi:");
+}
 
 void Reader::read_attributes(const pugi::xml_node& node, const std::vector<AttributeRule>& rules) {
   std::set<std::string> seen;
@@ -311,7 +318,8 @@ void Reader::read_attributes(const pugi::xml_node& node, const std::vector<Attri
     }
     auto rule = std::find_if(rules.begin(), rules.end(), [&](const AttributeRule& r) { return r.name == name; });
     if (rule != rules.end()) {
-      if (!rule->set(attribute.value())) faults_.add(at, name + "=" + in_quotes(attribute.value()) + " in " + tag(node) + ", expected " + rule->expected);
+      if (!rule->set(attribute.value()))
+        faults_.add(at, name + "=" + in_quotes(attribute.value()) + " in " + tag(node) + ", expected " + rule->expected);
     } else if (!belongs_to_xml(name)) {
       std::vector<std::string> known;
       for (const AttributeRule& r : rules) known.push_back(r.name);
@@ -319,14 +327,16 @@ void Reader::read_attributes(const pugi::xml_node& node, const std::vector<Attri
     }
   }
   for (const AttributeRule& rule : rules)
-    if (rule.required && !seen.count(rule.name)) faults_.add(line(node), tag(node) + " without " + rule.name + ", expected " + rule.name + "=\"...\", " + rule.expected);
+    if (rule.required && !seen.count(rule.name))
+      faults_.add(line(node), tag(node) + " without " + rule.name + ", expected " + rule.name + "=\"...\", " + rule.expected);
 }
 
 void Reader::stray_text(const pugi::xml_node& text, const std::string& where) {
   const char* begin = text.value();
   size_t blank = std::strspn(begin, " \t\r\n");
   std::string shown = begin + blank;
-  faults_.add(line(begin + blank), "text " + in_quotes(shown.substr(0, std::min<size_t>(shown.find_first_of("\r\n"), 40))) + " " + where + ", expected elements only");
+  faults_.add(line(begin + blank), "text " + in_quotes(shown.substr(0, std::min<size_t>(shown.find_first_of("\r\n"), 40))) + " " + where +
+                                       ", expected elements only");
 }
 
 void Reader::read_children(const pugi::xml_node& node, const std::vector<ElementRule>& rules) {
@@ -402,8 +412,13 @@ void Reader::read_sites_and_channels(const pugi::xml_node& node, bool original) 
 void Reader::check_address(const pugi::xml_node& node, const std::string& type, const std::string& address, bool wildcard) {
   if (address.empty()) return;  // reported already
   if ((type == "http" || type == "httpvnext") && !http_url_ok(address, wildcard))
-    faults_.add(line(node.attribute("Address").name()),
-                "Address=" + in_quotes(address) + " in " + tag(node) + ", expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]");
+    faults_.add(line(node.attribute("Address").name()), "Address=" + in_quotes(address) + " in " + tag(node) +
+                                                            ", expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]");
+}
+
+void Reader::twice(const pugi::xml_node& node, const char* name, const std::string& value, int first_line) {
+  faults_.add(line(node), name + ("=" + in_quotes(value)) + " of " + tag(node) + " is in line " + std::to_string(first_line) +
+                              " already, expected each " + to_lower(name) + " once");
 }
 
 void Reader::check_pair(const pugi::xml_node& node, const char* one, const std::string& a, const char* other, const std::string& b) {
@@ -416,7 +431,8 @@ void Reader::check_pair(const pugi::xml_node& node, const char* one, const std::
 void Reader::add_link_rules(std::vector<AttributeRule>& rules, SiteConfig& site) const {
   rules.push_back(number_rule("Concurrency", site.concurrency, 1, 1024));
   rules.push_back(rate_rule("Rate", site.rate_bytes));
-  rules.push_back({"Window", false, "two times of day like 22:00-05:00", [&site](const std::string& v) { return site.window = v, window_ok(v); }});
+  rules.push_back(
+      {"Window", false, "two times of day like 22:00-05:00", [&site](const std::string& v) { return site.window = v, window_ok(v); }});
   rules.push_back(path_rule("ClientCert", site.client_cert));
   rules.push_back(path_rule("ClientKey", site.client_key));
   rules.push_back(path_rule("CaFile", site.ca_file));
@@ -440,18 +456,18 @@ void Reader::read_site(const pugi::xml_node& node, bool original) {
   check_address(node, site.channel_type, site.address, false);
   check_pair(node, "ClientCert", site.client_cert, "ClientKey", site.client_key);
   for (const SiteConfig& other : config_.sites)
-    if (!site.key.empty() && other.key == site.key)
-      return faults_.add(site.line, "Key=" + in_quotes(site.key) + " of " + tag(node) + " is in line " + std::to_string(other.line) + " already, expected each key once");
+    if (!site.key.empty() && other.key == site.key) return twice(node, "Key", site.key, other.line);
   config_.sites.push_back(std::move(site));
 }
 
 void Reader::read_channel(const pugi::xml_node& node) {
   ChannelConfig c;
-  read_attributes(node, {text_rule("Address", c.address, true), type_rule("ChannelType", c.channel_type, false), bool_rule("Default", c.is_default),
-                         number_rule("MaxConcurrency", c.max_concurrency, 1, 10'000), path_rule("Cert", c.cert), path_rule("Key", c.key),
-                         path_rule("ClientCa", c.client_ca), path_rule("TokenFile", c.token_file), size_rule("MaxBody", c.max_body),
-                         url_rule("ReplyToUri", c.reply_to_uri), bool_rule("WebClients", c.web_clients), text_rule("Ciphers", c.ciphers),
-                         text_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names)});
+  read_attributes(
+      node, {text_rule("Address", c.address, true), type_rule("ChannelType", c.channel_type, false), bool_rule("Default", c.is_default),
+             number_rule("MaxConcurrency", c.max_concurrency, 1, 10'000), path_rule("Cert", c.cert), path_rule("Key", c.key),
+             path_rule("ClientCa", c.client_ca), path_rule("TokenFile", c.token_file), size_rule("MaxBody", c.max_body),
+             url_rule("ReplyToUri", c.reply_to_uri), bool_rule("WebClients", c.web_clients), text_rule("Ciphers", c.ciphers),
+             text_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names)});
   check_pair(node, "Cert", c.cert, "Key", c.key);
   read_children(node, {{"Client", false, [this, &c](const pugi::xml_node& n) { read_client(n, c); }}});
   add_channel(node, std::move(c));
@@ -460,8 +476,9 @@ void Reader::read_channel(const pugi::xml_node& node) {
 void Reader::read_original_channel(const pugi::xml_node& node) {
   ChannelConfig c;
   c.max_concurrency = 1;
-  read_attributes(node, {text_rule("Address", c.address, true), type_rule("ChannelType", c.channel_type, true), bool_rule("Default", c.is_default),
-                         number_rule("MaxConcurrency", c.max_concurrency, 1, 10'000), number_rule("NumberOfWorkerThreads", c.max_concurrency, 1, 10'000)});
+  read_attributes(node, {text_rule("Address", c.address, true), type_rule("ChannelType", c.channel_type, true),
+                         bool_rule("Default", c.is_default), number_rule("MaxConcurrency", c.max_concurrency, 1, 10'000),
+                         number_rule("NumberOfWorkerThreads", c.max_concurrency, 1, 10'000)});
   no_children(node);
   add_channel(node, std::move(c));
 }
@@ -470,29 +487,29 @@ void Reader::add_channel(const pugi::xml_node& node, ChannelConfig channel) {
   channel.line = line(node);
   check_address(node, channel.channel_type, channel.address, true);
   for (const ChannelConfig& other : config_.channels)
-    if (!channel.address.empty() && other.address == channel.address)
-      return faults_.add(channel.line, "Address=" + in_quotes(channel.address) + " of " + tag(node) + " is in line " + std::to_string(other.line) + " already, expected each address once");
+    if (!channel.address.empty() && other.address == channel.address) return twice(node, "Address", channel.address, other.line);
   config_.channels.push_back(std::move(channel));
 }
 
 void Reader::read_client(const pugi::xml_node& node, ChannelConfig& channel) {
   ClientConfig client;
   client.line = line(node);
-  read_attributes(node, {text_rule("Name", client.name, true), text_rule("San", client.san),
+  read_attributes(node, {text_rule("Name", client.name, true),
+                         text_rule("San", client.san),
                          {"Fingerprint", false, "sha256: and 64 hexadecimal digits",
                           [&client](const std::string& v) { return client.fingerprint = to_lower(v), fingerprint_ok(client.fingerprint); }},
                          list_rule("AllowEndpoints", client.allow_endpoints)});
   no_children(node);
   for (const ClientConfig& other : channel.clients)
-    if (!client.name.empty() && other.name == client.name)
-      return faults_.add(client.line, "Name=" + in_quotes(client.name) + " of " + tag(node) + " is in line " + std::to_string(other.line) + " already, expected each name once");
+    if (!client.name.empty() && other.name == client.name) return twice(node, "Name", client.name, other.line);
   channel.clients.push_back(std::move(client));
 }
 
 void Reader::read_machine(const pugi::xml_node& node) {
   MachineConfig machine;
   machine.link.line = line(node);
-  std::vector<AttributeRule> rules{name_rule("Name", machine.name, sizeof "machine." - 1, true), text_rule("Address", machine.link.address, true),
+  std::vector<AttributeRule> rules{name_rule("Name", machine.name, sizeof "machine." - 1, true),
+                                   text_rule("Address", machine.link.address, true),
                                    type_rule("ChannelType", machine.link.channel_type, false)};
   add_link_rules(rules, machine.link);
   read_attributes(node, rules);
@@ -501,14 +518,15 @@ void Reader::read_machine(const pugi::xml_node& node) {
   check_pair(node, "ClientCert", machine.link.client_cert, "ClientKey", machine.link.client_key);
   machine.link.key = machine.name;
   for (const MachineConfig& other : config_.machines)
-    if (!machine.name.empty() && other.name == machine.name)
-      return faults_.add(machine.link.line, "Name=" + in_quotes(machine.name) + " of " + tag(node) + " is in line " + std::to_string(other.link.line) + " already, expected each name once");
+    if (!machine.name.empty() && other.name == machine.name) return twice(node, "Name", machine.name, other.link.line);
   config_.machines.push_back(std::move(machine));
 }
 
 void Reader::read_queue(const pugi::xml_node& node) {
   QueueSection queue;
-  read_attributes(node, {name_rule("Name", queue.name, 0, true), size_rule("MaxBytes", queue.max_bytes),
+  queue.line = line(node);
+  read_attributes(node, {name_rule("Name", queue.name, 0, true),
+                         size_rule("MaxBytes", queue.max_bytes),
                          {"Mode", false, "file permissions in octal, like 0660", [&queue](const std::string& v) {
                             unsigned mode = 0;
                             auto [end, error] = std::from_chars(v.data(), v.data() + v.size(), mode, 8);
@@ -517,7 +535,7 @@ void Reader::read_queue(const pugi::xml_node& node) {
                           }}});
   no_children(node);
   for (const QueueSection& other : config_.queues)
-    if (!queue.name.empty() && other.name == queue.name) return faults_.add(line(node), "Name=" + in_quotes(queue.name) + " of " + tag(node) + " twice, expected each name once");
+    if (!queue.name.empty() && other.name == queue.name) return twice(node, "Name", queue.name, other.line);
   config_.queues.push_back(std::move(queue));
 }
 
@@ -537,7 +555,8 @@ void Reader::read_configuration(const pugi::xml_node& root) {
     std::string name = child.name();
     auto rule = std::find_if(rules.begin(), rules.end(), [&](const ElementRule& r) { return r.name == name; });
     if (rule == rules.end()) {
-      if (!suggest(name, known).empty()) faults_.add(line(child), "unknown element " + in_quotes(name) + " in " + tag(root) + expected_one_of(name, known));
+      if (!suggest(name, known).empty())
+        faults_.add(line(child), "unknown element " + in_quotes(name) + " in " + tag(root) + expected_one_of(name, known));
     } else if (!seen.insert(name).second) {
       faults_.add(line(child), tag(child) + " twice in " + tag(root) + ", expected it once");
     } else {
@@ -632,7 +651,8 @@ Result<Config> parse_config(const std::string& path, std::string text) {
   constexpr unsigned flags = pugi::parse_default | pugi::parse_fragment | pugi::parse_doctype;
   pugi::xml_parse_result parsed = document.load_buffer_inplace(buffer.data(), buffer.size(), flags, pugi::encoding_utf8);
   if (!parsed)
-    faults.add_at(std::min(static_cast<size_t>(parsed.offset), text.size()), lower_first(parsed.description()) + ", expected well-formed XML");
+    faults.add_at(std::min(static_cast<size_t>(parsed.offset), text.size()),
+                  lower_first(parsed.description()) + ", expected well-formed XML");
   else
     Reader(config, dir, faults, buffer.data()).read_document(document);
   if (faults.any()) return faults.error();

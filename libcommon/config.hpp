@@ -50,6 +50,7 @@ struct QueueSection {
   std::string name;
   std::optional<uint64_t> max_bytes;
   std::optional<unsigned> mode;
+  int line = 0;
 };
 
 struct Config {

@@ -6,8 +6,12 @@ namespace gw {
 
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_lower(char c) {
+  return c >= 'a' && c <= 'z';
+}
 
 bool time_of_day_ok(std::string_view text) {
   if (text.size() != 5 || text[2] != ':') return false;
@@ -26,8 +30,10 @@ bool port_ok(std::string_view text) {
 
 bool host_ok(std::string_view host, bool wildcard) {
   if (host == "+" || host == "*") return wildcard;
-  if (host.starts_with("[")) return host.size() > 2 && host.ends_with("]") && host.find_first_not_of("0123456789abcdefABCDEF:.%", 1) == host.size() - 1;
-  return !host.empty() && host.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == std::string_view::npos;
+  if (host.starts_with("["))
+    return host.size() > 2 && host.ends_with("]") && host.find_first_not_of("0123456789abcdefABCDEF:.%", 1) == host.size() - 1;
+  return !host.empty() &&
+         host.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == std::string_view::npos;
 }
 
 }  // namespace

@@ -11,7 +11,9 @@ namespace gw {
 
 namespace {
 
-bool is_pattern(std::string_view word) { return word.find_first_of("*?[") != std::string_view::npos; }
+bool is_pattern(std::string_view word) {
+  return word.find_first_of("*?[") != std::string_view::npos;
+}
 
 bool means(const std::string& word, const SiteConfig& site) {
   if (word == site.key) return true;

@@ -82,7 +82,8 @@ Result<std::unique_ptr<ScratchDir>> ScratchDir::create() {
   std::string pattern = parent + "/" + std::string(scratch_prefix) + "XXXXXX";
   for (int attempt = 0; attempt < 100; ++attempt) {
     std::string path = pattern;
-    if (!::mkdtemp(path.data())) return Error{ExitCode::cannot_create, errno, "create a directory in '" + parent + "': " + strerrordesc_np(errno)};
+    if (!::mkdtemp(path.data()))
+      return Error{ExitCode::cannot_create, errno, "create a directory in '" + parent + "': " + strerrordesc_np(errno)};
     UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     struct stat info {};
     // Between the two calls above a sweeper may have taken it for a dead owner's.
@@ -92,7 +93,9 @@ Result<std::unique_ptr<ScratchDir>> ScratchDir::create() {
   return Error{ExitCode::cannot_create, 0, "create a directory in '" + parent + "': others remove it at once"};
 }
 
-ScratchDir::~ScratchDir() { remove_tree(AT_FDCWD, path_.c_str()); }
+ScratchDir::~ScratchDir() {
+  remove_tree(AT_FDCWD, path_.c_str());
+}
 
 Result<void> ScratchDir::write(const std::string& name, std::string_view bytes) {
   std::string path = path_ + "/" + name;
@@ -107,7 +110,9 @@ Result<void> ScratchDir::write(const std::string& name, std::string_view bytes) 
   return write_all(fd.get(), bytes, path);
 }
 
-void ScratchDir::remove(const std::string& name) { remove_tree(dir_.get(), name.c_str()); }
+void ScratchDir::remove(const std::string& name) {
+  remove_tree(dir_.get(), name.c_str());
+}
 
 Result<UniqueFd> ScratchDir::temporary() {
   std::string name = "output-" + std::to_string(now_us());
@@ -169,7 +174,9 @@ Result<void> Output::write_to(int fd, const std::function<bool()>& give_up) cons
   for (uint64_t at = 0; at < spilled_;) {
     ssize_t n = ::pread(spill_.get(), block, std::min<uint64_t>(sizeof block, spilled_ - at), static_cast<off_t>(at));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Error{ExitCode::io_error, n < 0 ? errno : EIO, "read back output of a handler: " + std::string(strerrordesc_np(n < 0 ? errno : EIO))};
+    if (n <= 0)
+      return Error{ExitCode::io_error, n < 0 ? errno : EIO,
+                   "read back output of a handler: " + std::string(strerrordesc_np(n < 0 ? errno : EIO))};
     GW_TRY(write_patiently(fd, std::string_view(block, static_cast<size_t>(n)), give_up));
     at += static_cast<uint64_t>(n);
   }
@@ -260,7 +267,8 @@ Result<Pipe> open_pipe() {
 
 }  // namespace
 
-Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& settings, ScratchDir& scratch, const MessageInfo& info, const Message& message) {
+Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& settings, ScratchDir& scratch, const MessageInfo& info,
+                                                      const Message& message) {
   const std::string stem = std::to_string(info.seq) + "-" + std::to_string(info.failures + 1);
   const std::string headers_name = stem + ".headers", body_name = stem + ".body";
   GW_TRY(scratch.write(headers_name, headers_to_text(message.headers)));
@@ -270,7 +278,9 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
   if (message.body.is_file()) {
     body_path = message.body.file()->path;
     auto body = message.body.open();
-    if (!body) return Error{body.error().code == ExitCode::not_now ? ExitCode::not_now : ExitCode::bad_data, body.error().sys_errno, body.error().text};
+    if (!body)
+      return Error{body.error().code == ExitCode::not_now ? ExitCode::not_now : ExitCode::bad_data, body.error().sys_errno,
+                   body.error().text};
     in = *std::move(body);
   } else {
     body_path = scratch.path() + "/" + body_name;
@@ -281,8 +291,9 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
   }
   GW_TRY_ASSIGN(Pipe out, open_pipe());
   GW_TRY_ASSIGN(Pipe err, open_pipe());
-  ChildSpec spec{settings.program, settings.arguments, handler_environment(settings, info, message, scratch.path() + "/" + headers_name, body_path),
-                 in.get(), out.out.get(), err.out.get()};
+  ChildSpec spec{
+      settings.program, settings.arguments, handler_environment(settings, info, message, scratch.path() + "/" + headers_name, body_path),
+      in.get(),         out.out.get(),      err.out.get()};
   auto child = Child::start(spec);
   if (!child) {
     for (const std::string& name : files) scratch.remove(name);
@@ -308,7 +319,9 @@ void HandlerRun::add_poll(std::vector<pollfd>& items) const {
   if (err_pipe_) items.push_back({err_pipe_.get(), POLLIN, 0});
 }
 
-int64_t HandlerRun::next_deadline_ms() const { return std::min(term_at_ms_, kill_at_ms_); }
+int64_t HandlerRun::next_deadline_ms() const {
+  return std::min(term_at_ms_, kill_at_ms_);
+}
 
 namespace {
 

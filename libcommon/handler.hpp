@@ -72,9 +72,9 @@ struct HandlerSettings {
 struct HandlerOutcome {
   ChildEnd end;
   bool timed_out = false;
-  bool stopped = false;   ///< killed because the worker stops: no attempt
-  int64_t timeout_ms = 0; ///< the limit it exceeded
-  std::string tail;       ///< the last 4 KiB of its stderr
+  bool stopped = false;    ///< killed because the worker stops: no attempt
+  int64_t timeout_ms = 0;  ///< the limit it exceeded
+  std::string tail;        ///< the last 4 KiB of its stderr
   bool ok() const { return !timed_out && !stopped && end.signal == 0 && end.exit_status == 0; }
 };
 
@@ -85,9 +85,11 @@ std::string failure_reason(const HandlerOutcome& outcome);
 /// With the last line of stderr behind a colon: the same for an event.
 std::string failure_summary(const HandlerOutcome& outcome);
 
-/// 64 hexadecimal digits that name a message of a queue for ever: SHA-256 of queue, NUL and id. A message without id gets a key from its number.
+/// 64 hexadecimal digits that name a message of a queue for ever: SHA-256 of queue, NUL and id. A message without id gets a key from its
+/// number.
 std::string message_key(const std::string& queue, const std::string& id, uint64_t seq);
-/// This process's environment with the GW_ variables of one message. Values that cannot stand in an environment (NUL, over 64 KiB) are left out.
+/// This process's environment with the GW_ variables of one message. Values that cannot stand in an environment (NUL, over 64 KiB) are left
+/// out.
 std::vector<std::string> handler_environment(const HandlerSettings& settings, const MessageInfo& info, const Message& message,
                                              const std::string& headers_file, const std::string& body_file);
 
@@ -98,7 +100,8 @@ class HandlerRun {
 
   /// config: the command cannot be executed. bad_data: the message's body cannot be read. Anything else: there is no room for it now
   /// (processes, descriptors, disk).
-  static Result<std::unique_ptr<HandlerRun>> start(const HandlerSettings& settings, ScratchDir& scratch, const MessageInfo& info, const Message& message);
+  static Result<std::unique_ptr<HandlerRun>> start(const HandlerSettings& settings, ScratchDir& scratch, const MessageInfo& info,
+                                                   const Message& message);
   ~HandlerRun();
 
   /// Appends what poll() must look at.

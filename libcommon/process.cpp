@@ -182,7 +182,8 @@ void Child::kill_group(int signal) const {
 
 std::optional<ChildEnd> Child::reap() {
   siginfo_t info{};
-  if (pid_ == 0 || ::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0) return std::nullopt;
+  if (pid_ == 0 || ::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
+    return std::nullopt;
   pid_ = 0;
   if (info.si_code == CLD_EXITED) return ChildEnd{info.si_status, 0};
   return ChildEnd{0, info.si_status};

@@ -36,7 +36,9 @@ std::string faults(const std::string& text) {
   return lines;
 }
 
-std::string site(const std::string& attributes) { return "<gatepost><Gateway><Sites>\n<Site " + attributes + "/>\n</Sites></Gateway></gatepost>"; }
+std::string site(const std::string& attributes) {
+  return "<gatepost><Gateway><Sites>\n<Site " + attributes + "/>\n</Sites></Gateway></gatepost>";
+}
 std::string channel(const std::string& attributes) {
   return "<gatepost><Gateway><Channels>\n<Channel " + attributes + "/>\n</Channels></Gateway></gatepost>";
 }
@@ -148,8 +150,8 @@ TEST_CASE("config: the original's format") {
   CHECK(c->distributor_control_address == "E.Distributor.Control@host");
   CHECK(c->distributor_data_address == "E@host");
   CHECK(faults("<configuration>\n<GatewayConfg/>\n</configuration>").find(":2: unknown element 'GatewayConfg'") == 0);
-  CHECK(faults("<configuration><GatewayConfig><Sites>\n<Site Key='a' Address='http://h'/></Sites></GatewayConfig></configuration>").find("without ChannelType") !=
-        std::string::npos);
+  CHECK(faults("<configuration><GatewayConfig><Sites>\n<Site Key='a' Address='http://h'/></Sites></GatewayConfig></configuration>")
+            .find("without ChannelType") != std::string::npos);
   CHECK(faults("<configuration><GatewayConfig TransactionTimeout='soon'/></configuration>").find(":1: TransactionTimeout='soon'") == 0);
 }
 
@@ -159,7 +161,8 @@ TEST_CASE("config: what is refused, with line and expectation") {
   };
   const Case cases[] = {
       {"unknown attribute", site(good + "\n Adress=\"x\""), ":3: unknown attribute 'Adress' in <Site>, expected Key, Address, "},
-      {"unknown element", "<gatepost>\n<Gatway/></gatepost>", ":2: unknown element 'Gatway' in <gatepost>, expected <Gateway>, <Machines>, <Queue>"},
+      {"unknown element", "<gatepost>\n<Gatway/></gatepost>",
+       ":2: unknown element 'Gatway' in <gatepost>, expected <Gateway>, <Machines>, <Queue>"},
       {"duplicate attribute", site(good + " Key=\"S\""), ":2: attribute 'Key' twice in <Site>, expected it once"},
       {"missing key", site("Address=\"http://h/\""), ":2: <Site> without Key, expected Key=\"...\""},
       {"missing address", channel("Default=\"true\""), ":2: <Channel> without Address"},
@@ -180,16 +183,19 @@ TEST_CASE("config: what is refused, with line and expectation") {
       {"channel type", site(good + " ChannelType=\"../x\""), ":2: ChannelType='../x'"},
       {"key twice", "<gatepost><Gateway><Sites>\n<Site " + good + "/>\n<Site " + good + "/></Sites></Gateway></gatepost>",
        ":3: Key='S' of <Site> is in line 2 already"},
-      {"address twice", "<gatepost><Gateway><Channels>\n<Channel Address='http://+:1/'/>\n<Channel Address='http://+:1/'/></Channels></Gateway></gatepost>",
+      {"address twice",
+       "<gatepost><Gateway><Channels>\n<Channel Address='http://+:1/'/>\n<Channel Address='http://+:1/'/></Channels></Gateway></gatepost>",
        ":3: Address='http://+:1/' of <Channel> is in line 2 already"},
       {"outages", "<gatepost><Gateway Outages='maybe'/></gatepost>", ":1: Outages='maybe' in <Gateway>, expected count or wait"},
       {"endpoint", "<gatepost><Gateway Endpoint='.x'/></gatepost>", ":1: Endpoint='.x'"},
       {"retries", "<gatepost><Gateway Retries='-1'/></gatepost>", ":1: Retries='-1'"},
       {"duration", "<gatepost><Gateway RetryIncrement='soon'/></gatepost>", ":1: RetryIncrement='soon'"},
       {"mode", "<gatepost><Queue Name='a' Mode='0999'/></gatepost>", ":1: Mode='0999'"},
-      {"queue twice", "<gatepost><Queue Name='a'/>\n<Queue Name='a'/></gatepost>", ":2: Name='a' of <Queue> twice"},
+      {"queue twice", "<gatepost><Queue Name='a'/>\n<Queue Name='a'/></gatepost>", ":2: Name='a' of <Queue> is in line 1 already"},
       {"gateway twice", "<gatepost><Gateway/>\n<Gateway/></gatepost>", ":2: <Gateway> twice in <gatepost>, expected it once"},
-      {"fingerprint", "<gatepost><Gateway><Channels><Channel Address='http://h'><Client Name='a' Fingerprint='sha256:12'/></Channel></Channels></Gateway></gatepost>",
+      {"fingerprint",
+       "<gatepost><Gateway><Channels><Channel Address='http://h'><Client Name='a' "
+       "Fingerprint='sha256:12'/></Channel></Channels></Gateway></gatepost>",
        ":1: Fingerprint='sha256:12'"},
       {"stray text", "<gatepost>\n\n hello\n</gatepost>", ":3: text 'hello' in <gatepost>, expected elements only"},
       {"text in a leaf", "<gatepost><Queue Name='a'>\nx</Queue></gatepost>", ":2: text 'x' in <Queue>"},
@@ -202,7 +208,8 @@ TEST_CASE("config: what is refused, with line and expectation") {
       {"a comment only", "<!-- -->", ":1: no element"},
       {"unclosed", "<gatepost>\n<Gateway>\n", ": start-end tags mismatch, expected well-formed XML"},
       {"wrong end", "<gatepost>\n</gatepst>", ":2: start-end tags mismatch"},
-      {"unknown entity", "<gatepost>\n<Gateway RetryPolicy='&foo;'/></gatepost>", ":2: '&' that begins no known character reference ('foo')"},
+      {"unknown entity", "<gatepost>\n<Gateway RetryPolicy='&foo;'/></gatepost>",
+       ":2: '&' that begins no known character reference ('foo')"},
       {"bare ampersand", site("Key='a' Address='http://h/?a&b'"), ":2: '&' that begins no known"},
       {"reference to NUL", site("Key='a&#0;' Address='http://h/'"), ":2: '&' that begins no known character reference ('#0')"},
       {"'<' in a value", "<gatepost><Gateway RetryPolicy='a<b'/></gatepost>", ":1: '<' inside an attribute value"},
@@ -219,9 +226,11 @@ TEST_CASE("config: what is refused, with line and expectation") {
 }
 
 TEST_CASE("config: all faults at once, in order of their lines") {
-  std::string found = faults("<gatepost>\n<Queue Name='a' Mode='x' Size='1'/>\n<Gateway Retries='x'>\n<Sites>\n<Site/></Sites></Gateway>\n</gatepost>");
+  std::string found =
+      faults("<gatepost>\n<Queue Name='a' Mode='x' Size='1'/>\n<Gateway Retries='x'>\n<Sites>\n<Site/></Sites></Gateway>\n</gatepost>");
   std::string lines;
-  for (size_t at = 0; at != std::string::npos && at < found.size(); at = found.find('\n', at), at += at != std::string::npos) lines += found.substr(at + 1, 1);
+  for (size_t at = 0; at != std::string::npos && at < found.size(); at = found.find('\n', at), at += at != std::string::npos)
+    lines += found.substr(at + 1, 1);
   CHECK(lines == "22355");
 }
 
@@ -239,8 +248,9 @@ TEST_CASE("config: depth and size have limits") {
 }
 
 TEST_CASE("config: things that are fine") {
-  for (const char* text : {"<gatepost/>", "\xef\xbb\xbf<gatepost/>", "<configuration/>", "<?xml version='1.0'?>\n<!-- a & b < c -->\n<gatepost></gatepost>\n",
-                           "<gatepost xmlns:xsi='x' xsi:schemaLocation='y'/>", "<gatepost>\r\n<Gateway/>\r\n</gatepost>"})
+  for (const char* text :
+       {"<gatepost/>", "\xef\xbb\xbf<gatepost/>", "<configuration/>", "<?xml version='1.0'?>\n<!-- a & b < c -->\n<gatepost></gatepost>\n",
+        "<gatepost xmlns:xsi='x' xsi:schemaLocation='y'/>", "<gatepost>\r\n<Gateway/>\r\n</gatepost>"})
     CHECK(faults(text) == "");
   CHECK(faults(site("Key='a' Address='http://[::1]:80/?a&amp;b'")) == "");
   CHECK(faults(site("Key='a' Address='anything goes' ChannelType='x'")) == "");
@@ -299,7 +309,8 @@ TEST_CASE("config: --site") {
 
 TEST_CASE("config: sites by key, pattern and group") {
   Config config;
-  for (const char* option : {"Store1=http://a/", "Store2=http://b/", "HQ=http://c/", "Depot=http://d/"}) REQUIRE(add_site_option(config, option));
+  for (const char* option : {"Store1=http://a/", "Store2=http://b/", "HQ=http://c/", "Depot=http://d/"})
+    REQUIRE(add_site_option(config, option));
   config.sites[0].groups = {"north"};
   config.sites[3].groups = {"north", "HQ"};
   auto keys = [&](const char* sites) {

@@ -112,11 +112,14 @@ TEST_CASE("handler: stdin is the body, and can be read twice") {
 
 TEST_CASE("handler: environment and files of a message") {
   Scratch scratch;
-  Result3 result = handle(scratch, shell("env | grep ^GW_ | sort; cat \"$GW_HEADERS_FILE\"; stat -c %a \"$GW_HEADERS_FILE\" \"$(dirname \"$GW_HEADERS_FILE\")\""),
-                          price_message("x"), 2);
-  for (std::string line : {"GW_MESSAGE_ID=id-17\n", "GW_MESSAGE_TYPE=Prices.Changed\n", "GW_MESSAGE_TYPES=Prices.Changed, Prices, Version=1.0;Prices.Any\n",
-                           "GW_CONTENT_TYPE=text/csv\n", "GW_ATTEMPT=3\n", "GW_QUEUE=Store1\n", "GW_ENDPOINT=Store1\n", "GW_FILE_NAME=prices.csv\n",
-                           "GW_ROOT=/the/root\n", "NServiceBus.MessageId: id-17\n", "Note: 50%25%0amore\n", "\n600\n700\n"}) {
+  Result3 result =
+      handle(scratch,
+             shell("env | grep ^GW_ | sort; cat \"$GW_HEADERS_FILE\"; stat -c %a \"$GW_HEADERS_FILE\" \"$(dirname \"$GW_HEADERS_FILE\")\""),
+             price_message("x"), 2);
+  for (std::string line :
+       {"GW_MESSAGE_ID=id-17\n", "GW_MESSAGE_TYPE=Prices.Changed\n", "GW_MESSAGE_TYPES=Prices.Changed, Prices, Version=1.0;Prices.Any\n",
+        "GW_CONTENT_TYPE=text/csv\n", "GW_ATTEMPT=3\n", "GW_QUEUE=Store1\n", "GW_ENDPOINT=Store1\n", "GW_FILE_NAME=prices.csv\n",
+        "GW_ROOT=/the/root\n", "NServiceBus.MessageId: id-17\n", "Note: 50%25%0amore\n", "\n600\n700\n"}) {
     CAPTURE(line);
     CAPTURE(result.out);
     CHECK(result.out.find(line) != std::string::npos);
@@ -164,7 +167,8 @@ TEST_CASE("handler: how it ended, and why") {
 
 TEST_CASE("handler: only the tail of a long stderr is the reason, all of it is passed on") {
   Scratch scratch;
-  Result3 result = handle(scratch, shell("i=0; while [ $i -lt 20000 ]; do echo \"line number $i of many\"; i=$((i+1)); done >&2; exit 1"), price_message(""));
+  Result3 result = handle(scratch, shell("i=0; while [ $i -lt 20000 ]; do echo \"line number $i of many\"; i=$((i+1)); done >&2; exit 1"),
+                          price_message(""));
   CHECK(result.outcome.tail.size() == Output::tail_bytes_max);
   CHECK(result.outcome.tail.ends_with("line number 19999 of many\n"));
   CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 20000);

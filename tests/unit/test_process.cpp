@@ -84,7 +84,7 @@ TEST_CASE("process: the environment is the one given, and nothing else") {
 }
 
 TEST_CASE("process: descriptors 0 to 2 only, signals as usual, a group of its own") {
-  int inherited = ::open("/dev/null", O_RDONLY);  // without CLOEXEC
+  int inherited = ::open("/dev/null", O_RDONLY);                           // without CLOEXEC
   CHECK(run_shell("ls /proc/self/fd | tr '\\n' ' '").text == "0 1 2 3 ");  // 3: ls's own directory
   ::close(inherited);
   void (*before)(int) = ::signal(SIGPIPE, SIG_IGN);
@@ -176,7 +176,12 @@ TEST_CASE("process: killing the group reaches grandchildren, and dropping a chil
   };
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   {
-    auto child = Child::start({"/bin/sh", {"sh", "-c", "sleep 1000 & echo $! >" + pid_file + "; wait"}, {"PATH=/usr/bin:/bin"}, null.get(), null.get(), null.get()});
+    auto child = Child::start({"/bin/sh",
+                               {"sh", "-c", "sleep 1000 & echo $! >" + pid_file + "; wait"},
+                               {"PATH=/usr/bin:/bin"},
+                               null.get(),
+                               null.get(),
+                               null.get()});
     REQUIRE(child);
     wait(alive);
     CHECK_FALSE(child->ended());

@@ -18,10 +18,10 @@ namespace gw::distributor {
 namespace {
 
 constexpr unsigned capacity_max = 1000;
-constexpr int64_t finish_ms = 8'000;          // on SIGTERM: how long handlers may go on
-constexpr int64_t pause_ms = 1'000;           // when there is no room for another process
+constexpr int64_t finish_ms = 8'000;  // on SIGTERM: how long handlers may go on
+constexpr int64_t pause_ms = 1'000;   // when there is no room for another process
 constexpr int64_t maintain_every_ms = 5'000;
-constexpr int64_t overdue_look_ms = 100;      // something is due and not to be had: look again after
+constexpr int64_t overdue_look_ms = 100;  // something is due and not to be had: look again after
 
 struct Slot {
   Claim claim;
@@ -61,12 +61,12 @@ class Worker {
   ScratchDir& scratch_;
   BellWatch bell_;
   std::vector<Slot> running_;
-  std::vector<Claim> apart_;         // --once: had their attempt or came later; given back at the end
-  std::set<uint64_t> attempted_;     // --once: failed in this run
+  std::vector<Claim> apart_;      // --once: had their attempt or came later; given back at the end
+  std::set<uint64_t> attempted_;  // --once: failed in this run
   std::optional<Error> fatal_;
   int64_t started_at_ms_ = now_ms();
-  int64_t stopped_at_ms_ = 0;        // monotonic; 0: not stopping
-  int64_t paused_until_ms_ = 0;      // monotonic
+  int64_t stopped_at_ms_ = 0;    // monotonic; 0: not stopping
+  int64_t paused_until_ms_ = 0;  // monotonic
   int64_t maintained_at_ms_ = 0;
   bool looked_and_empty_ = false, closed_ = false, held_ = false, killed_ = false;
   uint64_t acked_ = 0, failed_ = 0;
@@ -131,7 +131,8 @@ void Worker::fill() {
 void Worker::start(Claim&& claim) {
   auto run = HandlerRun::start(settings_, scratch_, claim.info(), claim.message());
   if (!run) return fail_to_start(std::move(claim), std::move(run).error());
-  event(Level::debug, "handler-started", {{"queue", queue_.name()}, {"id", claim.message().id()}, {"seq", claim.seq()}, {"attempt", claim.info().failures + 1}});
+  event(Level::debug, "handler-started",
+        {{"queue", queue_.name()}, {"id", claim.message().id()}, {"seq", claim.seq()}, {"attempt", claim.info().failures + 1}});
   running_.push_back({std::move(claim), *std::move(run)});
 }
 
@@ -196,7 +197,12 @@ void Worker::defer_failed(Claim&& claim, const std::string& summary, std::vector
   const unsigned failures = claim.info().failures + 1;
   const int64_t due = now_ms() + pause_after_failure_ms(failures);
   event(Level::warn, "attempt-failed",
-        {{"queue", queue_.name()}, {"id", claim.message().id()}, {"seq", claim.seq()}, {"attempt", failures}, {"reason", summary}, {"next_try_at", format_rfc3339(due)}});
+        {{"queue", queue_.name()},
+         {"id", claim.message().id()},
+         {"seq", claim.seq()},
+         {"attempt", failures},
+         {"reason", summary},
+         {"next_try_at", format_rfc3339(due)}});
   ++failed_;
   if (options_.once) attempted_.insert(claim.seq());
   Transaction& transaction = transactions.emplace_back();
@@ -281,7 +287,8 @@ Result<void> check_options(const WorkerOptions& options) {
   if (options.queue.empty()) return usage("--queue is required");
   if (options.command.empty()) return usage("no command is given: expected -- CMD [ARG...]");
   if (options.once && options.drain) return usage("--once and --drain exclude each other");
-  if (options.capacity == 0 || options.capacity > capacity_max) return Error{ExitCode::usage, 0, "--capacity: expected 1 to " + std::to_string(capacity_max)};
+  if (options.capacity == 0 || options.capacity > capacity_max)
+    return Error{ExitCode::usage, 0, "--capacity: expected 1 to " + std::to_string(capacity_max)};
   return check_queue_name(options.queue);
 }
 
@@ -289,7 +296,8 @@ Result<HandlerSettings> make_settings(const WorkerOptions& options, const Common
   HandlerSettings settings;
   if (!options.handler_timeout.empty()) {
     auto timeout = parse_duration_ms(options.handler_timeout);
-    if (!timeout || *timeout == 0) return Error{ExitCode::usage, 0, "--handler-timeout '" + options.handler_timeout + "': expected a duration like 30s or 5m"};
+    if (!timeout || *timeout == 0)
+      return Error{ExitCode::usage, 0, "--handler-timeout '" + options.handler_timeout + "': expected a duration like 30s or 5m"};
     settings.timeout_ms = *timeout;
   }
   settings.arguments = options.command;
