@@ -6,6 +6,7 @@
 #   header FILE NAME           the value of a header in a recorded request
 #   write_config ATTRS SITE... a configuration with <Gateway ATTRS> and <Site SITE/> elements in $T/config.xml, used from then on
 # shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # URL is for the tests, ready_line comes from lib.sh
 
 declare -A URL=()
 

@@ -64,7 +64,7 @@ for name in price two-sites-store1 two-sites-store2 two-sites-store2-retried xml
   key=$(header "$recording" NServiceBus.Header.NServiceBus.DestinationSites)
   [ $name = two-sites-store2-retried ] && plan_site store '503 Busy' '200 OK'
   before=$(requests store)
-  rm -rf "$T/$name"
+  rm -rf "${T:?}/$name"
   GW_ROOT=$T/$name run_ok gw-send --site "$key=${URL[store]}" --to "$key" "${args[@]}" - <body.bin
   GW_ROOT=$T/$name run_ok gw-send forward --drain --retries 1 --retry-increment 10ms --site "$key=${URL[store]}"
   [ $name = two-sites-store2-retried ] && { plan_site store '200 OK'; before=$((before + 1)); }
