@@ -507,6 +507,22 @@ Result<uint64_t> DedupStore::purge(int64_t cut_ms, const std::function<bool(cons
   return count;
 }
 
+Result<bool> DedupStore::forget(const std::string& scope, const std::string& id, int64_t cut_ms, const std::function<bool(const Xid&)>& in_use) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  if (d.broken) return *d.broken;
+  GW_TRY_ASSIGN(FileLock guard, d.lock());
+  GW_TRY(d.begin());
+  auto row = d.find_row(scope, id);
+  Result<void> done = row ? Result<void>() : Result<void>(row.error());
+  bool old = row && *row && (*row)->seen_at_ms < cut_ms && !in_use((*row)->xid);
+  if (done && old) done = delete_keys(*d.db, {{scope, id}});
+  if (!done) return d.fail(std::move(done).error()).error();
+  GW_TRY(d.commit());
+  GW_TRY(d.checkpoint_if_long());
+  return old;
+}
+
 Result<int64_t> DedupStore::horizon_ms() {
   std::lock_guard<std::mutex> one(impl_->mutex);
   return impl_->db->query_integer("SELECT value FROM meta WHERE key='horizon'");

@@ -67,6 +67,9 @@ class DedupStore {
   /// Rows of which `seen_at` is before the cut are deleted and the horizon is raised to it, in one transaction; rows whose xid
   /// `in_use` accepts stay. The caller recovers every queue of the root first. `dry_run` only counts.
   Result<uint64_t> purge(int64_t cut_ms, const std::function<bool(const Xid&)>& in_use, bool dry_run);
+  /// Deletes one row if it was seen before the cut and `in_use` does not accept its xid. The horizon stays: for stores whose ids
+  /// are never judged by it. True: the row is gone.
+  Result<bool> forget(const std::string& scope, const std::string& id, int64_t cut_ms, const std::function<bool(const Xid&)>& in_use);
   /// Ids of messages that were first sent at or before this instant cannot be told apart any more (ms; 0: none was purged).
   Result<int64_t> horizon_ms();
   /// How the wall clock compares with what the store has seen: rows, and a note of wall and boot clock that open() keeps.

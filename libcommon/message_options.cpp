@@ -293,6 +293,8 @@ void MessageSource::Impl::print(const Draft& one, const Told& told, bool was_the
 
 void MessageSource::Impl::report(Draft& one, const Told& told, PutOutcome outcome, std::optional<Error>& first_error) {
   std::optional<Error> error = std::move(one.error);
+  if (!error && outcome == PutOutcome::too_old)
+    error = Error{ExitCode::bad_data, 0, "the id '" + told.id + "' is too old to be told apart from earlier ones"};
   if (!error && outcome == PutOutcome::conflict)
     error = Error{ExitCode::bad_data, 0, "a message with the id '" + told.id + "' and another body is there already"};
   if (error) {
@@ -312,7 +314,7 @@ Result<void> MessageSource::Impl::flush() {
   GW_TRY_ASSIGN(auto outcomes, (*store)(batch));
   std::optional<Error> first_error;
   for (size_t i = 0; i < batch.size(); ++i) {
-    bool refused = batch[i].error.has_value() || outcomes[i] == PutOutcome::conflict;
+    bool refused = batch[i].error.has_value() || (outcomes[i] != PutOutcome::stored && outcomes[i] != PutOutcome::duplicate);
     report(batch[i], told[i], outcomes[i], first_error);
     if (!refused && !options.from_dir.empty()) GW_TRY(file_sent(batch[i], pending_files[i]));
   }

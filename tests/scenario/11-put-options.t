@@ -35,6 +35,24 @@ run_ok put one Sales --id "$(head -c 255 /dev/zero | tr '\0' x)"
 queue-inspect purge Sales --all -q
 queue-inspect purge Other --all -q
 
+# Remembered for as long as the caller wants.
+run_ok put one Sales --id short
+run_ok put one Sales --id short --unique-for 1h
+same one "$(bodies Sales)"
+old_enough() { sleep 0.3; }
+run_ok old_enough
+run_ok put one Sales --id short --unique-for 200ms
+same 'one|one' "$(bodies Sales)"
+run_ok put one Sales --id short --unique-for 1h
+same 'one|one' "$(bodies Sales)"
+run_exit 65 put two Sales --id short
+run_ok old_enough
+run_ok put two Sales --id short --unique-for 200ms
+same 'one|one|two' "$(bodies Sales)"
+run_exit 64 put two Sales --unique-for 1h
+run_exit 64 put two Sales --id x --unique-for soon
+queue-inspect purge Sales --all -q
+
 run_ok put text Sales --unique --type T
 unique=$out
 like '^[0-9a-f]{64}$' "$unique"

@@ -390,7 +390,7 @@ class Importer {
     // The message's place in its first queue is part of the key: an archive can hold an id twice, and a message that came from
     // there before, and was handled, does not come again.
     std::string key = id + " " + entry.queue + ":" + std::to_string(entry.seq) + " " + entry.put_at;
-    how.dedup = DedupKey{std::string(local_dedup_store), "import " + name, hex(bytes_of(sha256(key))), entry.body_sha256};
+    how.dedup = DedupKey{std::string(local_dedup_store), "import " + name, hex(bytes_of(sha256(key))), entry.body_sha256, 0};
     transactions_.emplace_back();
     transactions_.back().put(queues_[name], Message{std::move(entry.headers), std::move(body)}, std::move(how));
     members_.push_back(std::move(entry.member));
