@@ -79,7 +79,7 @@ run_ok import third other.tar --create
 same "$(queue-inspect show Other --all --json | wc -l) 3000" "$(queue-inspect --root third show Other --all --json | wc -l) $(queue-inspect --root third take Other --lines 2>/dev/null | grep -c -E '^[0-9]+$')" "each once"
 
 # Damaged archives: an error that names the member, and nothing is stored.
-nothing_in() { [ -z "$(queue-inspect --root "$1" list --json 2>/dev/null | grep -v '"ready":0,"claimed":0,"deferred":0')" ]; }
+nothing_in() { ! queue-inspect --root "$1" list --json 2>/dev/null | grep -q -v '"ready":0,"claimed":0,"deferred":0'; }
 for cut in 1 600 5000 100000; do
   head -c "$cut" all.tar >cut.tar
   run_exit 65 import fresh cut.tar --create
