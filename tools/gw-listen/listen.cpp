@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <optional>
+#include <thread>
 
 #include "committer.hpp"
 #include "dedup_store.hpp"
@@ -18,7 +19,8 @@ namespace gw::listen {
 
 namespace {
 
-constexpr int64_t grace_ms = 7000;   ///< requests under way get this long after SIGTERM
+constexpr int64_t grace_ms = 5000;   ///< requests under way get this long after SIGTERM
+constexpr unsigned stop_seconds_max = 9;  ///< then it ends whatever connections do: what was answered is durable
 constexpr int64_t tick_ms = 1000;
 constexpr int64_t maintain_every_ms = 10'000;
 
@@ -45,6 +47,14 @@ Result<void> create_queues(Root& root, const std::string& endpoint) {
   // Made here so that a damaged or foreign store is found before the first message.
   GW_TRY(DedupStore::open(root.path(), endpoint, true));
   return {};
+}
+
+void end_in_time() {
+  std::thread([] {
+    ::sleep(stop_seconds_max);
+    event(Level::warn, "requests-cut", {{"reason", "connections did not end in time"}});
+    ::_exit(0);
+  }).detach();
 }
 
 bool same_addresses(const std::vector<Channel>& a, const std::vector<Channel>& b) {
@@ -104,6 +114,7 @@ Result<ExitCode> Listener::run() {
   }
   wait_for_end();
   event(Level::info, "stopping", {{"endpoint", settings_.endpoint}});
+  end_in_time();
   if (!server_->stop(grace_ms)) event(Level::warn, "requests-cut", {{"reason", "not finished within the time to stop"}});
   committer_.reset();
   return ExitCode::ok;

@@ -123,7 +123,7 @@ bool is_loose(const mg_request_info& info) {
 
 class LibraryExchange : public Exchange {
  public:
-  LibraryExchange(mg_connection* connection, const mg_request_info& info, bool stopping);
+  LibraryExchange(mg_connection* connection, const mg_request_info& info, const Server& server);
   const RequestHead& head() const override { return head_; }
   const std::variant<BodyPlan, WireRefusal>& plan() const override { return plan_; }
   Read read(char* into, size_t room, size_t& got) override;
@@ -143,9 +143,10 @@ class LibraryExchange : public Exchange {
 
   mg_connection* connection_;
   const mg_request_info& info_;
+  const Server& server_;
   RequestHead head_;
   std::variant<BodyPlan, WireRefusal> plan_;
-  bool chunked_ = false, ended_ = false, answered_ = false, stopping_;
+  bool chunked_ = false, ended_ = false, answered_ = false;
   uint64_t length_ = 0, received_ = 0;
   int64_t silent_since_ms_ = 0;
   size_t ask_ = read_bytes_min;
@@ -157,8 +158,8 @@ std::vector<HeadField>& field_buffer() {
   return fields;
 }
 
-LibraryExchange::LibraryExchange(mg_connection* connection, const mg_request_info& info, bool stopping)
-    : connection_(connection), info_(info), stopping_(stopping) {
+LibraryExchange::LibraryExchange(mg_connection* connection, const mg_request_info& info, const Server& server)
+    : connection_(connection), info_(info), server_(server) {
   auto& fields = field_buffer();
   fields.clear();
   for (int i = 0; i < info.num_headers; ++i) fields.emplace_back(info.http_headers[i].name, info.http_headers[i].value);
@@ -246,7 +247,7 @@ void LibraryExchange::send(const Answer& answer) {
   answered_ = true;
   status_ = answer.status;
   bool unread = !body_read();
-  bool closes = answer.close() || stopping_ || unread;
+  bool closes = answer.close() || server_.stopping() || unread;
   if (auto connection = head_.find("Connection"); connection && ::strncasecmp(connection->data(), "close", 5) == 0) closes = true;
   std::string bytes = format_answer(answer, closes, head_.method != "HEAD", now_ms());
   if (closes) close();
@@ -281,7 +282,7 @@ struct ServerCallbacks {
     server.active_.fetch_add(1, std::memory_order_acq_rel);
     int status;
     {
-      LibraryExchange exchange(connection, info, server.stopping());
+      LibraryExchange exchange(connection, info, server);
       server.handler_(exchange);
       if (!exchange.answered()) exchange.close();
       status = exchange.status();

@@ -67,7 +67,10 @@ Result<Settings> resolve_settings(const Options& options, const Config& config) 
     }
     if (!options.allow_endpoints.empty()) channel.allow_endpoints = options.allow_endpoints;
   }
-  GW_TRY(check_channels(settings.channels));
+  if (auto checked = check_channels(settings.channels); !checked) {
+    if (!options.channels.empty()) return usage(checked.error().text);
+    return at_line(config, settings.channels.back().line, checked.error().text);
+  }
   return settings;
 }
 
