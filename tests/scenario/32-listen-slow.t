@@ -60,7 +60,7 @@ like '^large	408	the body came too slowly	closed' "$(cat large.got)" 'a large bo
 like '^HTTP/1.1 200 OK' "$(cat steady.got)" 'slow but fast enough'
 
 run_ok queue-inspect list Store1 --json
-same $'id-1\nsteady' "$(sed 's/.*"id":"\([^"]*\)".*/\1/' <<<"$out" | sort)" 'nothing of the others was stored'
+same $'id-1\nsteady' "$(grep -o '"id":"[^"]*"' <<<"$out" | cut -d '"' -f 4 | sort)" 'nothing of the others was stored'
 same '' "$(find "$GW_ROOT/bodies" -type f)" 'no part of a body was left'
 stop_daemon listen
 done_testing

@@ -75,10 +75,10 @@ kill_daemon a
 port=$(free_port)
 start_daemon k gw-listen --endpoint Store1 --channel "http://127.0.0.1:$port/Store1/"
 for s in 0 1 2 3; do
-  sender "$port" $((s / 2 * 600)) 600 "$request" & # each id comes from two senders
+  sender "$port" $(((s % 2) * 600)) 600 "$request" & # each id comes from two senders
   killers[s]=$!
 done
-for round in 1 2 3 4 5 6; do
+for _ in 1 2 3 4 5 6; do
   before=$(ids | wc -l)
   more_came() { [ "$(ids | wc -l)" -gt "$before" ] || ! kill -0 "${killers[0]}" 2>/dev/null; }
   _poll 20 more_came

@@ -11,7 +11,7 @@ run_exit 64 gw-listen --endpoint E
 run_exit 64 gw-listen --channel http://127.0.0.1:0/
 run_exit 64 gw-listen --endpoint a/b --channel http://127.0.0.1:0/
 run_exit 64 gw-listen --endpoint E --channel http://127.0.0.1:0/ --max-body many
-for url in x ftp://a/ http:// http://:80/ http://a:99999/ http://a:b/ 'http://a/?q' http://a/../b/ http://[::1]:80/ https://a:443/; do
+for url in x ftp://a/ http:// http://:80/ http://a:99999/ http://a:b/ 'http://a/?q' http://a/../b/ 'http://[::1]:80/' https://a:443/; do
   run_exit 64 gw-listen --endpoint E --channel "$url"
   like 'channel' "$err"
 done
