@@ -17,7 +17,9 @@ void define_selection(CLI::App& app, SelectionOptions& into) {
   app.add_option("--where", into.where, "only messages for which FIELD OP VALUE holds; repeated: all of them")->type_name("EXPR")->check(not_empty);
   app.add_option("--group", into.group, "only failed messages of this group")->type_name("G")->check(not_empty);
   app.add_flag("--all", into.all, "every message of the queue");
-  app.add_option("--max", into.max, "at most N messages")->type_name("N");
+  app.add_option("--max", into.max, "at most N messages")->type_name("N")->check([](const std::string& value) {
+    return value == "0" ? std::string("expected 1 or more") : std::string();
+  });
 }
 
 void define_limits(CLI::App& app, LimitOptions& into) {

@@ -34,15 +34,15 @@ std::string shortened(std::string_view text, size_t columns) {
   return std::string(text.substr(0, end)) + "…";
 }
 
-Table::Table(std::vector<Column> columns, Write write, size_t rows_looked_at)
-    : columns_(std::move(columns)), write_(std::move(write)), rows_looked_at_(rows_looked_at) {
+Table::Table(std::vector<Column> columns, Write write, Titles titles, size_t rows_looked_at)
+    : columns_(std::move(columns)), write_(std::move(write)), titles_(titles), rows_looked_at_(rows_looked_at) {
   for (const Column& column : columns_) widths_.push_back(text_columns(column.title));
 }
 
 void Table::row(std::vector<std::string> cells) {
   cells.resize(columns_.size());
   for (std::string& cell : cells) cell = printable(cell);
-  if (flushed_) return write_row(cells);
+  if (flushed_) return write_(line_of(cells) + "\n");
   for (size_t i = 0; i < cells.size(); ++i) widths_[i] = std::max(widths_[i], text_columns(cells[i]));
   held_.push_back(std::move(cells));
   if (held_.size() >= rows_looked_at_) flush();
@@ -53,13 +53,13 @@ void Table::flush() {
   flushed_ = true;
   std::vector<std::string> titles;
   for (const Column& column : columns_) titles.push_back(column.title);
-  write_row(titles);
-  for (const auto& cells : held_) write_row(cells);
+  write_(titles_ == Titles::bold ? "\x1b[1m" + line_of(titles) + "\x1b[0m\n" : line_of(titles) + "\n");
+  for (const auto& cells : held_) write_(line_of(cells) + "\n");
   held_.clear();
   held_.shrink_to_fit();
 }
 
-void Table::write_row(const std::vector<std::string>& cells) {
+std::string Table::line_of(const std::vector<std::string>& cells) const {
   std::string line;
   for (size_t i = 0; i < cells.size(); ++i) {
     size_t have = text_columns(cells[i]);
@@ -70,7 +70,7 @@ void Table::write_row(const std::vector<std::string>& cells) {
     line += "  ";
   }
   line.erase(line.find_last_not_of(' ') + 1);
-  write_(line + "\n");
+  return line;
 }
 
 }  // namespace gw

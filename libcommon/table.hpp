@@ -13,23 +13,25 @@ namespace gw {
 class Table {
  public:
   enum class Align { left, right };
+  enum class Titles { plain, bold };
   struct Column {
     std::string title;
     Align align = Align::left;
   };
   using Write = std::function<void(std::string_view)>;
   /// `write` gets whole lines. `rows_looked_at` rows are held back to find the widths.
-  Table(std::vector<Column> columns, Write write, size_t rows_looked_at = 500);
+  Table(std::vector<Column> columns, Write write, Titles titles = Titles::plain, size_t rows_looked_at = 500);
   /// One cell for each column; control bytes are shown as `?`.
   void row(std::vector<std::string> cells);
   /// Writes what was held back, the titles too if there was no row at all. Call it before anything else is written.
   void flush();
 
  private:
-  void write_row(const std::vector<std::string>& cells);
+  std::string line_of(const std::vector<std::string>& cells) const;
 
   std::vector<Column> columns_;
   Write write_;
+  Titles titles_;
   size_t rows_looked_at_;
   std::vector<std::vector<std::string>> held_;
   std::vector<size_t> widths_;

@@ -176,7 +176,7 @@ queue-inspect purge Sales --all -q
 # Killed between commit and rename: the file is met again and not stored twice.
 for n in $(seq 40); do echo "$n" >"box/n$n"; done
 for _ in $(seq 30); do
-  timeout -s KILL "0.0$((RANDOM % 10))$((RANDOM % 10))" queue-inspect put Sales --from-dir box -q --batch 3 2>/dev/null
+  { timeout -s KILL "0.0$((RANDOM % 10))$((RANDOM % 10))" queue-inspect put Sales --from-dir box -q --batch 3; } 2>/dev/null
   [ -n "$(find box -maxdepth 1 -name 'n*')" ] || break
 done
 run_ok queue-inspect put Sales --from-dir box -q

@@ -110,7 +110,7 @@ stop_daemon dirs
 # Killed with messages written and not acked: they come again. Killed while it waits: nothing happens.
 seq 1 2000 | queue-inspect put Sales --lines -q
 for _ in $(seq 20); do
-  timeout -s KILL "0.0$((RANDOM % 10))$((RANDOM % 10))" queue-inspect take Sales --lines >>pieces 2>/dev/null
+  { timeout -s KILL "0.0$((RANDOM % 10))$((RANDOM % 10))" queue-inspect take Sales --lines >>pieces; } 2>/dev/null
 done
 queue-inspect take Sales --lines >>pieces 2>/dev/null
 same "$(seq 1 2000)" "$(grep -E '^[0-9]+$' pieces | sort -n -u)" "every line came at least once"

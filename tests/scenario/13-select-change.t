@@ -40,6 +40,13 @@ run_ok queue-inspect purge error e1 --dry-run --json
 same '{"id":"e1","seq":1,"result":"would-purge"}' "$out"
 same "e1 e2 e3 e4" "$(ids error)"
 
+run_ok queue-inspect take error --where 'reason~timed out' -n
+same $'e1\twould-take\ne2\twould-take\ne4\twould-take' "$out"
+run_ok queue-inspect take error -n --max 1
+same $'e1\twould-take' "$out"
+run_exit 64 queue-inspect take error --max 0
+same "e1 e2 e3 e4" "$(ids error)"
+
 # Moving.
 run_exit 66 queue-inspect move error Nowhere --all
 run_exit 66 queue-inspect move Nowhere error --all
@@ -99,11 +106,21 @@ same "" "$(ids error)"
 run_exit 66 queue-inspect purge error p2
 run_ok queue-inspect purge error --all
 
+# What is purged from a site's outbox has an outcome: whoever waits for it is told.
+run_ok queue-inspect create site.Store1
+put site.Store1 x --id never
+run_ok queue-inspect purge site.Store1 never
+same "never Store1 4" "$(python3 -c '
+import sqlite3
+db = sqlite3.connect("root/outcomes.db")
+table = [t for (t,) in db.execute("select name from sqlite_schema where type = \"table\"") if "outcome" in t][0]
+print(*db.execute("select id, site, state from " + table).fetchone())')"
+
 # Moves killed at any point: nothing lost, nothing twice.
 seq 1 3000 | queue-inspect put error --lines -q
 for n in $(seq 20); do
   if [ $((n % 2)) = 0 ]; then from=error to=Sales; else from=Sales to=error; fi
-  timeout -s KILL "0.0$((RANDOM % 10))$((RANDOM % 10))" queue-inspect move "$from" "$to" --all -q 2>/dev/null
+  { timeout -s KILL "0.0$((RANDOM % 10))$((RANDOM % 10))" queue-inspect move "$from" "$to" --all -q; } 2>/dev/null
 done
 run_ok queue-inspect check
 queue-inspect take error --lines >all.txt

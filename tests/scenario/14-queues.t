@@ -43,6 +43,8 @@ run_ok put Sales waits
 run_ok queue-inspect hold Sales --reason 'database upgrade'
 run_exit 75 queue-inspect take Sales
 like 'database upgrade' "$err"
+run_exit 75 queue-inspect take Sales --all
+like 'database upgrade' "$err"
 run_ok put Sales more
 run_ok queue-inspect list
 like '^Sales .*takes-off \(database upgrade\)' "$out"

@@ -73,7 +73,7 @@ run_exit 64 queue-inspect export --where type=T
 seq 1 3000 | queue-inspect put Other --lines -q
 run_ok bash -c 'queue-inspect export Other >other.tar'
 for _ in $(seq 15); do
-  timeout -s KILL "0.$((RANDOM % 3))$((RANDOM % 10))" queue-inspect --root third import --create <other.tar 2>/dev/null
+  { timeout -s KILL "0.$((RANDOM % 3))$((RANDOM % 10))" queue-inspect --root third import --create <other.tar; } 2>/dev/null
 done
 run_ok import third other.tar --create
 same "$(queue-inspect show Other --all --json | wc -l) 3000" "$(queue-inspect --root third show Other --all --json | wc -l) $(queue-inspect --root third take Other --lines 2>/dev/null | grep -c -E '^[0-9]+$')" "each once"

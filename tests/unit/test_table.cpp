@@ -6,9 +6,9 @@ using namespace gw;
 
 namespace {
 
-std::string drawn(std::vector<std::vector<std::string>> rows, size_t looked_at = 500) {
+std::string drawn(std::vector<std::vector<std::string>> rows, size_t looked_at = 500, Table::Titles titles = Table::Titles::plain) {
   std::string text;
-  Table table({{"NAME"}, {"N", Table::Align::right}, {"LAST"}}, [&](std::string_view line) { text += line; }, looked_at);
+  Table table({{"NAME"}, {"N", Table::Align::right}, {"LAST"}}, [&](std::string_view line) { text += line; }, titles, looked_at);
   for (auto& row : rows) table.row(std::move(row));
   table.flush();
   return text;
@@ -23,7 +23,10 @@ TEST_CASE("table: columns are aligned, lines end without blanks") {
         "long  100\n");
 }
 
-TEST_CASE("table: titles alone") { CHECK(drawn({}) == "NAME  N  LAST\n"); }
+TEST_CASE("table: titles alone") {
+  CHECK(drawn({}) == "NAME  N  LAST\n");
+  CHECK(drawn({}, 1, Table::Titles::bold) == "\x1b[1mNAME  N  LAST\x1b[0m\n");
+}
 
 TEST_CASE("table: a wide row that comes late moves only itself") {
   CHECK(drawn({{"a", "1", "x"}, {"muchlonger", "2", "y"}, {"b", "3", "z"}}, 1) ==

@@ -35,7 +35,7 @@ void add_messages(Tool& tool, const std::shared_ptr<Options>& options) {
       "  queue-inspect take Sales --max 1\n"
       "  queue-inspect take Sales --follow --lines | while read -r line; do echo \"$line\"; done\n"
       "  queue-inspect take Prices --to-dir incoming\n",
-      Selects::no, define_take, take);
+      Selects::changes, define_take, take);
   add(tool, options, "show QUEUE SEL [--headers | --body]", "print headers and body of messages, which stay in the queue",
       "  queue-inspect show error :17\n  queue-inspect show error --where 'type~^Prices' --headers\n", Selects::no, define_show, show);
   add(tool, options, "move SRC DST SEL", "move messages to another queue, each exactly once",

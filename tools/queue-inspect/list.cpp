@@ -13,6 +13,8 @@ namespace {
 
 constexpr size_t reason_columns = 60;
 
+Table::Titles titles_of(const CommonOptions& common) { return common.color ? Table::Titles::bold : Table::Titles::plain; }
+
 std::string age_text(int64_t since_ms) { return since_ms == 0 ? "-" : human_duration(std::max<int64_t>(0, now_ms() - since_ms)); }
 
 std::string flags_text(const QueueStatus& status) {
@@ -85,7 +87,8 @@ Result<ExitCode> list_queues(Root& root, const Limits& limits, const CommonOptio
   print_root(root, common);
   if (limits.given() && all.empty()) return ExitCode::no;
   using A = Table::Align;
-  Table table({{"QUEUE"}, {"READY", A::right}, {"CLAIMED", A::right}, {"DEFERRED", A::right}, {"OLDEST", A::right}, {"DISK", A::right}, {"FLAGS"}}, out);
+  Table table({{"QUEUE"}, {"READY", A::right}, {"CLAIMED", A::right}, {"DEFERRED", A::right}, {"OLDEST", A::right}, {"DISK", A::right}, {"FLAGS"}}, out,
+              titles_of(common));
   for (const QueueStatus& status : all)
     table.row({status.name, std::to_string(status.ready), std::to_string(status.claimed), std::to_string(status.deferred),
                age_text(status.oldest_put_at_ms), human_size(status.disk_bytes), flags_text(status)});
@@ -97,11 +100,11 @@ Result<ExitCode> list_queues(Root& root, const Limits& limits, const CommonOptio
 
 class MessageList {
  public:
-  MessageList(const Queue& queue, bool json)
+  MessageList(const Queue& queue, const CommonOptions& common)
       : queue_(queue.name()),
-        json_(json),
+        json_(common.json),
         table_({{"SEQ", Table::Align::right}, {"STATE"}, {"AGE", Table::Align::right}, {"ATT", Table::Align::right},
-                {"BYTES", Table::Align::right}, {"TYPE"}, {"ID"}, {"REASON"}}, out) {}
+                {"BYTES", Table::Align::right}, {"TYPE"}, {"ID"}, {"REASON"}}, out, titles_of(common)) {}
 
   void add(const Selected& one) {
     last_seq_ = one.info.seq;
@@ -162,7 +165,7 @@ Result<ExitCode> list_limited(Root& root, const Queue& queue, Selection& selecti
   bool too_many = limits.max_count && count > *limits.max_count;
   bool disk_low = limits.min_free_bytes && root.free_bytes() < *limits.min_free_bytes;
   if (disk_low) print_root(root, common);
-  MessageList list(queue, common.json);
+  MessageList list(queue, common);
   if (too_many || limits.max_age_ms) {
     std::optional<int64_t> older_than;
     if (!too_many) older_than = limits.max_age_ms;
@@ -185,7 +188,7 @@ Result<ExitCode> list(const Options& options, const CommonOptions& common) {
   if (options.queue.empty()) return list_queues(*root, limits, common);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   if (limits.given()) return list_limited(*root, queue, selection, limits, common);
-  MessageList list(queue, common.json);
+  MessageList list(queue, common);
   if (options.follow) return follow(*root, queue, selection, list, common);
   GW_TRY(list_some(list, queue, selection, std::nullopt));
   list.flush();

@@ -45,6 +45,9 @@ class Taker {
   }
 
   Result<ExitCode> take_selected(Selection& selection) {
+    GW_TRY_ASSIGN(QueueStatus status, queue_.status());
+    if (!status.takes_on)
+      return Error{ExitCode::not_now, 0, "takes of queue '" + queue_.name() + "' are held" + (status.hold_reason.empty() ? "" : ": " + status.hold_reason)};
     GW_TRY_ASSIGN(auto chosen, select_messages(queue_, selection));
     uint64_t skipped = 0;
     for (size_t at = 0; at < chosen.size();) {
@@ -117,9 +120,27 @@ class Taker {
   std::vector<Claim> refused_;
 };
 
-Result<void> check_options(const Options& options) {
+// What would be taken now: the selected messages, or those that are ready.
+Result<ExitCode> plan(const Queue& queue, Selection& selection, bool selects, const CommonOptions& common) {
+  bool any = false;
+  GW_TRY(selection.visit(queue, Selection::Read::always, [&](Selected& one) -> Result<bool> {
+    const char* result = one.info.state == MessageState::claimed ? "would-skip" : "would-take";
+    if (!selects && one.info.state != MessageState::ready) return true;
+    any = true;
+    if (common.json)
+      out(JsonObject().add("id", one.message->id()).add("seq", one.info.seq).add("result", result).str() + "\n");
+    else
+      out(one.message->id() + "\t" + result + "\n");
+    return true;
+  }));
+  ExitCode missing = report_missing(selection, queue.name(), any);
+  return missing != ExitCode::ok ? missing : any ? ExitCode::ok : ExitCode::no;
+}
+
+Result<void> check_options(const Options& options, const CommonOptions& common) {
   if (options.wait && options.follow) return Error{ExitCode::usage, 0, "--wait and --follow exclude each other"};
   if (!options.timeout.empty() && !options.wait) return Error{ExitCode::usage, 0, "--timeout needs --wait"};
+  if (common.dry_run && (options.wait || options.follow)) return Error{ExitCode::usage, 0, "--dry-run excludes --wait and --follow"};
   if (options.selection.given() && (options.wait || options.follow))
     return Error{ExitCode::usage, 0, "a selection is fixed when the command starts: --wait and --follow take what is ready"};
   return {};
@@ -129,7 +150,7 @@ Result<void> check_options(const Options& options) {
 
 Result<ExitCode> take(const Options& options, const CommonOptions& common) {
   GW_TRY(require(options.queue, "QUEUE"));
-  GW_TRY(check_options(options));
+  GW_TRY(check_options(options, common));
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto deadline, deadline_of(options.timeout));
   GW_TRY_ASSIGN(auto sink, Sink::make(options, common));
@@ -141,6 +162,7 @@ Result<ExitCode> take(const Options& options, const CommonOptions& common) {
     // Bodies on stdout are all that is there: no line may stand before them.
     if (!options.to_dir.empty() && !common.json) GW_TRY(print_ready("ready"));
   }
+  if (common.dry_run) return plan(queue, selection, options.selection.given(), common);
   Taker taker(*root, queue, *sink, options);
   if (options.selection.given()) return taker.take_selected(selection);
   Plan plan;
