@@ -38,4 +38,20 @@ start=$(date +%s%N)
 run_ok gw-send forward --drain --rate 60000/s --to Good
 took=$((($(date +%s%N) - start) / 1000000))
 check "90,000 bytes before the last one take 1.5 s at 60,000/s ($took ms)" [ "$took" -ge 1400 ]
+
+# --- outside of its window nothing goes to a site ---
+hour=$((10#$(date +%H)))
+window=$(printf '%02d:00-%02d:00' $(((hour + 2) % 24)) $(((hour + 3) % 24)))
+write_config 'Endpoint="HQ"' "Key=\"Good\" Address=\"${URL[good]}\" ChannelType=\"http\" Window=\"$window\""
+run_ok gw-send --to Good body.bin
+before=$(requests good)
+run_exit 75 gw-send forward --once
+same "$before" "$(requests good)"
+run_ok gw-send status --json
+like "^not-ready 1 20..-..-..T$(printf '%02d' $(((hour + 2) % 24))):00:00" "$(jq -r 'select(.site) | "\(.state) \(.waiting) \(.next_try_at)"' <<<"$out")"
+
+# --- what this version does not know is not left out: the messages stay ---
+write_config 'Endpoint="HQ"' "Key=\"Good\" Address=\"${URL[good]}\" ChannelType=\"pigeon\""
+run_exit 75 gw-send forward --drain
+like "site-not-served site=Good reason=.*'pigeon'" "$err"
 done_testing

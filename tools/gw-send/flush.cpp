@@ -27,7 +27,12 @@ class Flusher {
       if (info.state == MessageState::deferred || !ids_.empty()) seqs.push_back(info.seq);
       return true;
     }));
-    for (uint64_t seq : seqs) GW_TRY(take(seq));
+    for (uint64_t seq : seqs) {
+      auto taken = take(seq);
+      // Held: due again when it is released.
+      if (!taken && taken.error().code == ExitCode::not_now) break;
+      GW_TRY(std::move(taken));
+    }
     return commit();
   }
 

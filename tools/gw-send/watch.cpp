@@ -120,11 +120,13 @@ Result<void> Watch::refresh(Item& item) {
   GW_TRY_ASSIGN(Queue * outbox, outbox_of(item.outcome.site));
   // First the outbox, then the outcome: an outcome is there before its message goes.
   bool there = false;
+  int64_t put_at_ms = 0;
   if (*outbox && item.seq != 0) {
     GW_TRY(outbox->scan(
         [&](const MessageInfo& info) {
           there = info.seq == item.seq;
           if (there) {
+            put_at_ms = info.put_at_ms;
             item.outcome.attempts = info.failures;
             item.outcome.next_try_ms = info.state == MessageState::deferred ? info.due_at_ms : 0;
           }
@@ -140,7 +142,10 @@ Result<void> Watch::refresh(Item& item) {
   if (outcome && (!there || outcome->state == OutcomeState::delivered || outcome->state == OutcomeState::stored)) {
     const int64_t due_ms = item.outcome.next_try_ms;
     item.outcome = *outcome;
-    if (there && !is_final(item.outcome.state)) item.outcome.next_try_ms = due_ms;
+    if (there && !is_final(item.outcome.state)) {
+      item.outcome.next_try_ms = due_ms;
+      item.outcome.since_ms = put_at_ms;
+    }
   }
   if (there || is_final(item.outcome.state)) return {};
   // It left the outbox without a word: somebody removed or moved it.

@@ -115,7 +115,7 @@ int64_t Dispatcher::idle_ms() const {
     if (!site->usable()) continue;
     at(site->paused_until_ms);
     at(site->circuit.open() ? std::min(site->circuit.probe_at_ms(), site->give_up_check_ms) : 0);
-    if (!site->listed.empty()) at(site->listed.begin()->first);
+    at(site->listed.first_due_ms());
     if (!site->look) at(site->next_due_ms);
   }
   return wait;
@@ -186,7 +186,7 @@ void Dispatcher::take_listed() {
   }
   for (const ListedMessage& message : messages)
     if (auto known = site_by_key_.find(message.site); known != site_by_key_.end())
-      sites_[known->second]->listed.emplace(message.due_at_ms, message.seq);
+      sites_[known->second]->listed.add(message.due_at_ms, message.seq);
 }
 
 bool Dispatcher::outbox_empty(Site& site) {
@@ -249,9 +249,12 @@ void Dispatcher::conclude() {
   if (stopped) result_ = ExitCode::ok;
 }
 
+/// Nothing more is stored: what is out comes back by itself when the process ends.
 void Dispatcher::fail(Error error) {
   if (result_) result_ = std::move(error);
+  failed_.store(true);
   stop();
+  send_loop_->wake();
 }
 
 Result<ExitCode> Dispatcher::result() {

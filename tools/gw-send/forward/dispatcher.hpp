@@ -58,6 +58,8 @@ class Dispatcher {
   void reload();
   /// Claims nothing more; ends when everything is back.
   void stop();
+  /// The storage is broken: whatever is in flight does not matter any more.
+  bool failed() const { return failed_.load(); }
   bool ended() const { return ended_.load(std::memory_order_acquire); }
 
   /// After the end: the exit code, or why it failed.
@@ -140,7 +142,7 @@ class Dispatcher {
   std::vector<ListedMessage> listed_;
   bool bell_rang_ = true, reload_ = false, stop_ = false, listed_end_ = false;
 
-  std::atomic<bool> ended_{false}, end_watch_{false};
+  std::atomic<bool> ended_{false}, end_watch_{false}, failed_{false};
   Result<ExitCode> result_{ExitCode::ok};
   std::thread thread_, watcher_;
 };

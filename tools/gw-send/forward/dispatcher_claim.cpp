@@ -22,7 +22,7 @@ constexpr size_t give_up_at_once = 64;
 size_t Dispatcher::wanted(const Site& site, int64_t now) const {
   if (!site.usable() || site.paused_until_ms > now) return 0;
   if (job_.mode == ForwardJob::Mode::once || job_.mode == ForwardJob::Mode::listed) {
-    if (site.listed.empty() || site.listed.begin()->first > now) return 0;
+    if (site.listed.first_due_ms() > now) return 0;
   } else if (!site.look && site.next_due_ms > now) {
     return 0;
   }
@@ -87,9 +87,8 @@ std::vector<Claim> Dispatcher::claim_next(Site& site, size_t want, int64_t now) 
 
 std::vector<Claim> Dispatcher::claim_listed(Site& site, size_t want, int64_t now) {
   std::vector<Claim> claims;
-  while (claims.size() < want && !site.listed.empty() && site.listed.begin()->first <= now) {
-    const uint64_t seq = site.listed.begin()->second;
-    site.listed.erase(site.listed.begin());
+  while (claims.size() < want && site.listed.first_due_ms() <= now) {
+    const uint64_t seq = site.listed.take();
     auto claim = site.queue.claim_seq(seq);
     if (claim && *claim) {
       claims.push_back(std::move(**claim));
@@ -102,7 +101,7 @@ std::vector<Claim> Dispatcher::claim_listed(Site& site, size_t want, int64_t now
       continue;
     }
     auto there = site.queue.read(seq);
-    if (there && *there) site.listed.emplace(now + claim_trouble_pause_ms / 4, seq);
+    if (there && *there) site.listed.add(now + claim_trouble_pause_ms / 4, seq);
     if (!there) event(Level::error, "outbox-unreadable", {{"site", site.key}, {"reason", there.error().text}});
   }
   return claims;
@@ -171,7 +170,7 @@ void Dispatcher::give_up_old(Site& site, int64_t now) {
     transfer->target = site.target;
     transfer->site = site.number;
     transfer->verdict = Transfer::Verdict::too_old;
-    std::erase_if(site.listed, [&](const auto& entry) { return entry.second == seq; });
+    site.listed.forget(seq);
     ++site.out;
     ++out_;
     own_back_.push_back(std::move(transfer));

@@ -81,6 +81,10 @@ void attempt_event(const std::string& id, const std::string& site, unsigned atte
 
 void Dispatcher::settle(std::vector<TransferPtr>&& transfers) {
   if (transfers.empty() && late_outcomes_.empty()) return;
+  if (failed()) {
+    out_ -= transfers.size();  // their claims go with them
+    return;
+  }
   // First what speaks for the sites: it decides how failures of the same round are read.
   for (const TransferPtr& transfer : transfers) note_answer(*sites_[transfer->site], *transfer);
   Settlement settlement;
@@ -132,7 +136,7 @@ void Dispatcher::settle_one(TransferPtr transfer, Settlement& into) {
 void Dispatcher::settle_unsent(TransferPtr transfer) {
   Site& site = *sites_[transfer->site];
   if (transfer->probe) site.circuit.probe_given_back();
-  if (job_.mode == ForwardJob::Mode::listed || job_.mode == ForwardJob::Mode::once) site.listed.emplace(0, transfer->claim.seq());
+  if (job_.mode == ForwardJob::Mode::listed || job_.mode == ForwardJob::Mode::once) site.listed.add(0, transfer->claim.seq());
   transfer->claim.release();
   site.look = true;
   --site.out;
@@ -289,7 +293,7 @@ void Dispatcher::commit(Settlement& settlement) {
       event(Level::error, "commit-failed", {{"id", after.id}, {"site", site.key}, {"reason", error.text}});
       if (error.code != ExitCode::not_now) fail(error);
       site.paused_until_ms = now_ms() + commit_trouble_pause_ms;
-      if (job_.mode == ForwardJob::Mode::listed) site.listed.emplace(site.paused_until_ms, after.seq);
+      if (job_.mode == ForwardJob::Mode::listed) site.listed.add(site.paused_until_ms, after.seq);
       if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
       continue;
     }
@@ -301,7 +305,7 @@ void Dispatcher::commit(Settlement& settlement) {
         event(Level::warn, "expired", {{"id", after.id}, {"site", site.key}});
         break;
       case OutcomeState::stored:
-        if (job_.mode == ForwardJob::Mode::listed) site.listed.emplace(after.next_try_ms, after.seq);
+        if (job_.mode == ForwardJob::Mode::listed) site.listed.add(after.next_try_ms, after.seq);
         if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
         attempt_event(after.id, site.key, after.attempt, after.status, after.reason, after.next_try_ms);
         break;

@@ -1,12 +1,51 @@
 // What the dispatcher knows of one site. Private to dispatcher*.cpp.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <unordered_map>
 
 #include "dispatcher.hpp"
 
 namespace gw {
+
+/// The messages of one site that are to be taken, if not all are (--once, --listed). Those that are due need 8 bytes each.
+class Listed {
+ public:
+  bool empty() const { return due_.empty() && later_.empty(); }
+  void add(int64_t due_at_ms, uint64_t seq) {
+    if (due_at_ms <= 0)
+      due_.push_back(seq);
+    else
+      later_.emplace(due_at_ms, seq);
+  }
+  /// When the first one is due; 0: now; INT64_MAX: there is none.
+  int64_t first_due_ms() const { return !due_.empty() ? 0 : later_.empty() ? INT64_MAX : later_.begin()->first; }
+  /// The first one; only if there is one.
+  uint64_t take() {
+    uint64_t seq = 0;
+    if (!due_.empty()) {
+      seq = due_.front();
+      due_.pop_front();
+    } else {
+      seq = later_.begin()->second;
+      later_.erase(later_.begin());
+    }
+    return seq;
+  }
+  void forget(uint64_t seq) {
+    std::erase(due_, seq);
+    std::erase_if(later_, [&](const auto& entry) { return entry.second == seq; });
+  }
+  void clear() {
+    due_.clear();
+    later_.clear();
+  }
+
+ private:
+  std::deque<uint64_t> due_;
+  std::multimap<int64_t, uint64_t> later_;
+};
 
 struct Dispatcher::Site {
   Site(size_t n, std::string k, int64_t probe_interval_ms) : number(n), key(std::move(k)), circuit(probe_interval_ms) { record.site = key; }
@@ -26,7 +65,7 @@ struct Dispatcher::Site {
   int64_t next_due_ms = INT64_MAX;
   int64_t paused_until_ms = 0;
   size_t out = 0;          ///< claimed, not settled yet
-  std::multimap<int64_t, uint64_t> listed;  ///< due, seq: the only ones to be taken (--once, --listed)
+  Listed listed;
 
   // How the site answers.
   Circuit circuit;

@@ -31,6 +31,16 @@ std::shared_ptr<const Target> make_target(const SiteConfig& config) {
   return target;
 }
 
+/// What a site needs and we do not have: its messages stay where they are rather than go without it.
+std::string what_is_missing(const SiteConfig& config) {
+  if (config.channel_type != "http" && config.channel_type != "https") return "the channel type '" + config.channel_type + "'";
+  if (!config.client_cert.empty() || !config.client_key.empty()) return "client certificates";
+  if (!config.ca_file.empty()) return "CaFile";
+  if (!config.token_file.empty()) return "TokenFile";
+  if (!config.proxy.empty() || !config.proxy_user_file.empty()) return "proxies";
+  return "";
+}
+
 /// `http,URL`: where replies to our messages can be sent. A wildcard channel is told by the machine's name.
 std::string originating_site(const Config& config, const std::string& machine) {
   if (config.channels.empty()) return "";
@@ -69,6 +79,8 @@ Result<void> Dispatcher::configure(const Config& config) {
   for (const SiteConfig* site : chosen) GW_TRY(check_queue_name(outbox_of_site(site->key)));
   GW_TRY_ASSIGN(error_queue_, root_.create_queue(settings.error_queue));
   settings_ = std::make_shared<const ForwardSettings>(std::move(settings));
+  if (!config.retry_policy.empty())
+    event(Level::warn, "retry-policy-not-used", {{"retry_policy", config.retry_policy}, {"reason", "this version does not know it"}});
   originating_site_ = originating_site(config, root_.machine());
   for (SitePtr& site : sites_) site->target.reset();
   for (const SiteConfig* site : chosen) configure_site(*site);
@@ -82,10 +94,14 @@ void Dispatcher::configure_site(const SiteConfig& config) {
   Site& site = *sites_[known->second];
   site.target = make_target(config);
   site.look = true;
-  const bool supported = config.channel_type == "http" || config.channel_type == "https";
-  if (!supported && site.supported)
-    event(Level::warn, "channel-type-unknown", {{"site", site.key}, {"channel_type", config.channel_type}});
-  site.supported = supported;
+  const std::string missing = what_is_missing(config);
+  if (!missing.empty() && site.supported)
+    event(Level::error, "site-not-served", {{"site", site.key}, {"reason", "this version does not know " + missing}});
+  site.supported = missing.empty();
+  if (site.supported) return;
+  site.record.up = false;
+  site.record.last_error = "this version does not know " + missing;
+  site.record_changed = true;
 }
 
 Result<void> Dispatcher::open_outboxes() {
@@ -149,7 +165,7 @@ void Dispatcher::list_what_is_due() {
     if (!site->usable()) continue;
     auto scanned = site->queue.scan([&](const MessageInfo& info) {
       const bool due = info.state == MessageState::ready || (info.state == MessageState::deferred && info.due_at_ms <= now);
-      if (due) site->listed.emplace(0, info.seq);
+      if (due) site->listed.add(0, info.seq);
       return true;
     });
     if (!scanned) {

@@ -97,8 +97,9 @@ Result<ExitCode> run_forwarder(Root& root, ForwardJob job) {
   while (!dispatcher.ended()) {
     loop.round(round_ms);
     if (Signals::take_reload()) dispatcher.reload();
-    if (stop_at_ms == 0 && (Signals::stop_requested() || asker_gone.load())) {
-      stop_at_ms = monotonic_ms() + (listed ? listed_grace_ms : grace_ms);
+    const bool failed = dispatcher.failed();
+    if (stop_at_ms == 0 && (Signals::stop_requested() || asker_gone.load() || failed)) {
+      stop_at_ms = monotonic_ms() + (failed ? 0 : listed ? listed_grace_ms : grace_ms);
       loop.stop_starting();
       dispatcher.stop();
     }
