@@ -411,7 +411,7 @@ void Reader::read_sites_and_channels(const pugi::xml_node& node, bool original) 
 
 void Reader::check_address(const pugi::xml_node& node, const std::string& type, const std::string& address, bool wildcard) {
   if (address.empty()) return;  // reported already
-  if ((type == "http" || type == "httpvnext") && !http_url_ok(address, wildcard))
+  if (is_http_type(type) && !http_url_ok(address, wildcard))
     faults_.add(line(node.attribute("Address").name()), "Address=" + in_quotes(address) + " in " + tag(node) +
                                                             ", expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]");
 }
@@ -445,6 +445,7 @@ void Reader::add_link_rules(std::vector<AttributeRule>& rules, SiteConfig& site)
 void Reader::read_site(const pugi::xml_node& node, bool original) {
   SiteConfig site;
   site.line = line(node);
+  site.legacy_mode = original;  // its default there
   std::vector<AttributeRule> rules{name_rule("Key", site.key, sizeof "site." - 1, true), text_rule("Address", site.address, true),
                                    type_rule("ChannelType", site.channel_type, original), bool_rule("LegacyMode", site.legacy_mode)};
   if (!original) {

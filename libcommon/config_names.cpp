@@ -62,6 +62,10 @@ bool channel_type_ok(std::string_view type) {
   return std::all_of(type.begin(), type.end(), [](char c) { return is_lower(c) || is_digit(c) || c == '.' || c == '-'; });
 }
 
+bool is_http_type(std::string_view type) {
+  return type == "http" || type == "https" || type == "httpvnext" || type == "httpsvnext";
+}
+
 bool http_url_ok(std::string_view url, bool wildcard) {
   for (char c : url)
     if (static_cast<unsigned char>(c) <= ' ' || c == 0x7f) return false;

@@ -13,6 +13,8 @@ std::string to_lower(std::string_view text);
 std::vector<std::string> split_list(std::string_view text);
 /// [a-z][a-z0-9.-]*, at most 64 bytes.
 bool channel_type_ok(std::string_view type);
+/// Is the address of such a channel a URL? http, https, httpvnext, httpsvnext.
+bool is_http_type(std::string_view type);
 /// http(s)://HOST[:PORT][/PATH]; `wildcard` allows the hosts + and *.
 bool http_url_ok(std::string_view url, bool wildcard);
 /// HH:MM-HH:MM, not the same time twice.

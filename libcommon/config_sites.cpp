@@ -44,8 +44,7 @@ Result<void> add_site_option(Config& config, const std::string& text) {
   if (key.size() + sizeof "site." - 1 > queue_name_bytes_max || !queue_name_ok(key))
     return bad_site(text, "'" + key + "' is no site key (letters, digits, dots, underscores, dashes)");
   split_type(address, type);
-  bool is_http = type == "http" || type == "httpvnext";
-  if (address.empty() || (is_http && !http_url_ok(address, false))) return bad_site(text, "'" + address + "' is no address");
+  if (address.empty() || (is_http_type(type) && !http_url_ok(address, false))) return bad_site(text, "'" + address + "' is no address");
   auto same = std::find_if(config.sites.begin(), config.sites.end(), [&](const SiteConfig& s) { return s.key == key; });
   SiteConfig& site = same != config.sites.end() ? *same : config.sites.emplace_back();
   site.key = key;

@@ -125,7 +125,8 @@ TEST_CASE("config: the original's format") {
   <configSections><section name="GatewayConfig" type="NServiceBus.Config.GatewayConfig, NServiceBus.Core" /></configSections>
   <appSettings><add key="NServiceBus/Transport" value="x"/></appSettings>
   <GatewayConfig TransactionTimeout="00:01:00">
-    <Sites><Site Key="SiteA" Address="http://SiteA.mycorp.com/" ChannelType="Http" LegacyMode="false"/></Sites>
+    <Sites><Site Key="SiteA" Address="http://SiteA.mycorp.com/" ChannelType="Http" LegacyMode="false"/>
+      <Site Key="SiteB" Address="http://SiteB.mycorp.com/" ChannelType="http"/></Sites>
     <Channels>
       <Channel Address="http://Headquarter.mycorp.com/" ChannelType="Http" Default="True" MaxConcurrency="3"/>
       <Channel Address="http://+:25899/RemoteSite/" ChannelType="Http" />
@@ -139,8 +140,10 @@ TEST_CASE("config: the original's format") {
 </configuration>)");
   auto c = load_config(file.path, true);
   REQUIRE_MESSAGE(c, c.error().text);
-  REQUIRE(c->sites.size() == 1);
+  REQUIRE(c->sites.size() == 2);
   CHECK(c->sites[0].channel_type == "http");
+  CHECK_FALSE(c->sites[0].legacy_mode);
+  CHECK(c->sites[1].legacy_mode);
   REQUIRE(c->channels.size() == 3);
   CHECK(c->channels[0].is_default);
   CHECK(c->channels[0].max_concurrency == 3);
@@ -170,6 +173,7 @@ TEST_CASE("config: what is refused, with line and expectation") {
       {"key with a slash", site("Key=\"a/b\" Address=\"http://h/\""), ":2: Key='a/b' in <Site>, expected 1 to 145 letters"},
       {"key too long", site("Key=\"" + std::string(146, 'a') + "\" Address=\"http://h/\""), ":2: Key="},
       {"no url", site("Key=\"a\"\nAddress=\"ftp://h/\""), ":3: Address='ftp://h/' in <Site>, expected http://HOST"},
+      {"no url for https", site("Key='a' Address='h' ChannelType='https'"), ":2: Address='h' in <Site>, expected http://HOST"},
       {"wildcard site", site("Key=\"a\" Address=\"http://+:80/\""), ":2: Address='http://+:80/'"},
       {"port", site("Key=\"a\" Address=\"http://h:65536/\""), ":2: Address="},
       {"concurrency 0", site(good + " Concurrency=\"0\""), ":2: Concurrency='0' in <Site>, expected a number from 1 to 1024"},
