@@ -36,6 +36,12 @@ void QueueImpl::check(bool repair, std::vector<Root::Finding>& findings) {
       report("corrupt-record", "message :" + std::to_string(seq) + " was damaged; what is left of it is in '" + shown("bad") + "'", true);
       return true;
     }
+    if (state == State::staged) {
+      uint64_t claim = segment->claim(seq).load(std::memory_order_acquire);
+      bool alive = root_.slot(claim_slot(claim)).incarnation.load() == claim_incarnation(claim) && claim_incarnation(claim) != 0;
+      if (!alive && segment->entry(seq).word.load() == word)
+        report("undecided", "message :" + std::to_string(seq) + " was staged by a process that is gone, and its de-duplication store is missing: restore '" + root_.path() + "/dedup'", false);
+    }
     if (state != State::ready && state != State::deferred) return true;
     uint64_t where = segment->entry(seq).where.load();
     auto loaded = load(*segment, seq, where);
@@ -78,7 +84,7 @@ void QueueImpl::check(bool repair, std::vector<Root::Finding>& findings) {
 
 Result<Root::CheckReport> RootImpl::check(bool repair) {
   Root::CheckReport report;
-  GW_TRY(recover_dead_owners(true));
+  if (auto recovered = recover_dead_owners(true); !recovered) report.findings.push_back({"", "owner-not-recovered", recovered.error().text, false});
   for (auto& file : list_dir(queues_.get())) {
     if (queue_name_ok(file)) {
       struct stat st;

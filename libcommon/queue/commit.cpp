@@ -120,6 +120,10 @@ void Committer::classify(Work& work) {
   if (keyed) {
     if (!from.empty()) return work.fail({ExitCode::bug, 0, "a transaction with both claims and de-duplication keys"});
     work.kind = Kind::keyed;
+    // Before anything is staged: recovery asks the store, so it must be there.
+    for (auto& p : into)
+      if (p.options.dedup)
+        if (auto store = root_.dedup_store(p.options.dedup->store, true); !store) return work.fail(std::move(store).error());
   } else if (from.empty() && into.size() == 1) {
     work.kind = Kind::plain;
   } else if (from.size() == 1 && into.empty()) {

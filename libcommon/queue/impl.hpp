@@ -334,6 +334,8 @@ class RootImpl {
 
   // recovery.cpp
   Result<size_t> recover_dead_owners(bool force);
+  /// The same for those who cannot do anything about a failure: an event.
+  size_t try_recover(bool force);
   Result<void> boot_recovery();
   Result<void> maintain(bool closing);
   Result<Root::CheckReport> check(bool repair);

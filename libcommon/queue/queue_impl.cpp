@@ -438,8 +438,7 @@ Result<std::vector<Claim>> QueueImpl::claim(size_t max, bool keep_expired) {
     if (!saw_claims && q.claim_high.load() <= q.head_base.load()) return claims;
     if (tick - last_reap_ms_.load() < 250) return claims;
     last_reap_ms_.store(tick);
-    GW_TRY_ASSIGN(size_t recovered, root_.recover_dead_owners(true));
-    if (recovered == 0) return claims;
+    if (!root_.try_recover(true)) return claims;
   }
 }
 

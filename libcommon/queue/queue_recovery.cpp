@@ -114,7 +114,13 @@ Result<bool> QueueImpl::staged_decision(const Segment& segment, uint64_t seq) {
     due = frame.head.due_at_ms;
     auto key = parse_extra(frame.extra);
     if (key) {
-      GW_TRY_ASSIGN(DedupStore * store, root_.dedup_store(key->store, false));
+      auto opened = root_.dedup_store(key->store, false);
+      if (!opened && opened.error().code == ExitCode::no_input) {
+        // Stores are made before a message is staged, so somebody removed it. Neither lost nor doubled: it stays as it is.
+        event(Level::error, "undecided", {{"queue", name_}, {"seq", seq}, {"id", key->id}, {"reason", "its de-duplication store '" + key->store + "' is gone: restore the file"}});
+        return false;
+      }
+      GW_TRY_ASSIGN(DedupStore * store, std::move(opened));
       GW_TRY_ASSIGN(auto row, store->find(key->scope, key->id));
       committed = row && row->xid == Xid{frame.header.xid_high, frame.header.xid_low} && row->seq == seq && row->queue == name_;
       // Its writer may have been killed before its sync: nobody acts on evidence that is not durable.
@@ -265,6 +271,7 @@ Result<void> QueueImpl::recover_owner(uint32_t incarnation) {
         GW_TRY(staged_decision(*segment, seq));
         state = segment->state(segment->entry(seq).word.load(std::memory_order_acquire));
         if (state == State::void_) finished(seq, segment);
+        if (state == State::staged) continue;
       } else if (state == State::done && (segment->entry(seq).where.load() & where_body_file)) {
         // It may have died between the ack and the removal of the body's name, or before the sync of the ack.
         GW_TRY(sync_data(segment->idx.get(), segment->shown + ".idx"));

@@ -301,7 +301,7 @@ Result<uint32_t> RootImpl::incarnation() {
   if (uint32_t mine = incarnation_.load(std::memory_order_acquire)) return mine;
   GW_TRY_ASSIGN(uint32_t mine, take_slot());
   // What owners before us left is given back before we look for messages.
-  GW_TRY(recover_dead_owners(false));
+  try_recover(false);
   return mine;
 }
 
@@ -473,7 +473,7 @@ void RootImpl::wait(uint32_t seen, int64_t timeout_ms) {
     if (r.bell.load() == seen) futex_wait(r.bell, seen, limit);
     r.waiters.fetch_sub(1);
   }
-  if (auto done = recover_dead_owners(false); !done) event(Level::warn, "owner-not-recovered", {{"reason", done.error().text}});
+  try_recover(false);
   if (now_ms() - last_maintain_ms_.load() > 5'000) {
     last_maintain_ms_.store(now_ms());
     if (auto kept = maintain(false); !kept) event(Level::warn, "upkeep-failed", {{"reason", kept.error().text}});

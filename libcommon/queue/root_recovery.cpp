@@ -170,6 +170,14 @@ Result<size_t> RootImpl::recover_dead_owners(bool force) {
   return recovered;
 }
 
+size_t RootImpl::try_recover(bool force) {
+  auto recovered = recover_dead_owners(force);
+  if (recovered) return *recovered;
+  // What could not be recovered stays as it is and is tried again; everybody else goes on.
+  event(Level::error, "owner-not-recovered", {{"root", path_}, {"reason", recovered.error().text}});
+  return 0;
+}
+
 Result<void> RootImpl::maintain(bool closing) {
   RootShared& r = shared();
   if (!closing && r.sweep_bodies.load() && maintenance_->try_lock()) {
