@@ -12,7 +12,7 @@ made='queue-inspect --root "$DIR/root" create q a b c >/dev/null'
 filled="$made"' && driver "$DIR/root" put q 1 4 >"$DIR/before"'
 
 sweep put "$made" 'driver "$DIR/root" put q 1 3'
-sweep put-create ':' 'queue-inspect --root "$DIR/root" create q && driver "$DIR/root" put q 1 1'
+GARBAGE=garbage sweep put-create ':' 'queue-inspect --root "$DIR/root" create q && driver "$DIR/root" put q 1 1'
 sweep put-body-file "$made" 'driver "$DIR/root" put q 1 2 70000'
 sweep ack "$filled" 'driver "$DIR/root" ack q 3'
 sweep defer "$filled" 'driver "$DIR/root" defer q 2'

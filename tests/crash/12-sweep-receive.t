@@ -5,10 +5,12 @@
 # shellcheck disable=SC2016 # the commands are expanded by sweep.sh
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/crash/sweep.lib
+. "$SRC/tests/crash/sweep.lib"
 
 listen='gw-listen -q --root "$DIR/root" --endpoint HQ --channel http://127.0.0.1:0/HQ/'
 
-# receive.sh DIR EVENTS: starts a listener, posts two messages, one with its body beside the log, and ends it. Always 0.
+# receive.sh DIR EVENTS: starts a listener, posts two messages, one with its body beside the log, and kills it (a stop takes its time).
 cat >"$T/receive.sh" <<'S'
 DIR=$1 events=$2
 : >>"$events"
@@ -18,7 +20,7 @@ pid=$!
 if read -r -t 10 word url <"$TMPDIR/ready.$$" && [ "$word" = ready ]; then
   LD_PRELOAD='' driver - post "$url" HQ 1 1 >>"$events"
   LD_PRELOAD='' driver - post "$url" HQ 2 1 70000 >>"$events"
-  kill "$pid"
+  kill -9 "$pid"
 fi
 wait "$pid"
 rc=$?
@@ -28,14 +30,12 @@ S
 export LISTEN=$listen
 check='case $RC in 0|137|74|75|7[0137]) ;; *) echo "exit status $RC: $(tail -n 3 "$LOG")"; exit 1;; esac
   cp "$TMPDIR/../dir/events" "$TMPDIR/events" 2>/dev/null || : >"$TMPDIR/events"
-  bash "'"$T"'/receive.sh" "$DIR" "$TMPDIR/events" || { echo "the second listener ends with $?"; exit 1; }
-  [ "$(grep -c ^received: "$TMPDIR/events")" -ge 2 ] || { echo "no answer after the restart"; exit 1; }
-  driver "$DIR/root" verify "$TMPDIR/events"'
+  bash "'"$T"'/receive.sh" "$DIR" "$TMPDIR/events" 2>"$TMPDIR/second"
+  [ "$(grep -c ^received: "$TMPDIR/events")" -ge 2 ] || { echo "no answer after the restart: $(cat "$TMPDIR/second")"; exit 1; }
+  driver "$DIR/root" verify "$TMPDIR/events" garbage'
 
-RUN_TIMEOUT=280 run_ok "$SRC/tests/lab/sweep.sh" --prog gw-listen --modes "${MODES:-kill}" --max "${MAX:-150}" ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/receive"} \
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-280} quiet_ok "receive, kills" "$SRC/tests/lab/sweep.sh" --prog gw-listen --modes kill --max "${MAX:-100}" ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/receive"} \
   'bash "'"$T"'/receive.sh" "$DIR" "$DIR/events"' "$check"
-note "receive, kills: $(tail -n 1 <<<"$out")"
-RUN_TIMEOUT=280 run_ok "$SRC/tests/lab/sweep.sh" --prog gw-listen --modes EIO,ENOSPC --max "${MAX:-12}" ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/receive-errors"} \
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-280} quiet_ok "receive, errors" "$SRC/tests/lab/sweep.sh" --prog gw-listen --modes EIO,ENOSPC --max "${MAX:-6}" ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/receive-errors"} \
   'bash "'"$T"'/receive.sh" "$DIR" "$DIR/events"' "$check" write pwrite fsync fdatasync fallocate openat rename renameat linkat mkdirat
-note "receive, errors: $(tail -n 1 <<<"$out")"
 done_testing

@@ -8,7 +8,7 @@
 seconds=${SECONDS_EACH:-6}
 seed=${SEED:-$$}
 note "seed $seed"
-stress() {
+turn() {
   local what=$1
   shift
   mkdir "$T/$what"
@@ -16,8 +16,8 @@ stress() {
   note "$what: $out"
   [ "$status" != 0 ] || rm -rf "${T:?}/$what"
 }
-stress order --producers 16 --consumers 16 --threads 1
-stress order-stops --producers 16 --consumers 16 --threads 1 --stops 10
-stress kills --producers 16 --consumers 16 --threads 1 --kills 25 --stops 5
-stress threads --producers 3 --consumers 3 --threads 8 --kills 15
+turn order --producers 16 --consumers 16 --threads 1
+turn order-stops --producers 16 --consumers 16 --threads 1 --stops 10
+turn kills --producers 16 --consumers 16 --threads 1 --kills 25 --stops 5
+turn threads --producers 3 --consumers 3 --threads 8 --kills 15
 done_testing

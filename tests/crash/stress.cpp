@@ -183,75 +183,90 @@ struct Consumer {
 
   bool chance(unsigned percent) { return random() % 100 < percent; }
 
-  void from_in(gw::Claim claim, bool calm) {
-    unsigned lane = 0, number = 0;
-    if (!read_message(claim, &lane, &number)) return;
-    Book& b = book(lane, number);
-    if (!b.put_began) fault("delivered before it was put: " + name_of(lane, number));
-    if (b.left_returned) fault("DOUBLE in 'in': " + name_of(lane, number));
+  /// One message in hand: what was done with it, to be booked when its commit has returned.
+  struct Step {
+    enum Kind { defer, leave, ack } kind;
+    unsigned lane, number, which;
+  };
+
+  /// False: given back, or not ours to know.
+  bool from_in(gw::Claim claim, bool calm, gw::Transaction& t, Step& step) {
+    if (!read_message(claim, &step.lane, &step.number)) return false;
+    Book& b = book(step.lane, step.number);
+    std::string name = name_of(step.lane, step.number);
+    if (!b.put_began) fault("delivered before it was put: " + name);
+    if (b.left_returned) fault("DOUBLE in 'in': " + name);
     if (check_order) {
-      auto [at, fresh] = last.try_emplace(lane, number);
-      if (!fresh && number < at->second && !b.claimed)
-        fault("ORDER: " + name_of(lane, number) + " after " + std::to_string(at->second));
-      at->second = std::max(at->second, number);
+      auto [at, fresh] = last.try_emplace(step.lane, step.number);
+      if (!fresh && step.number < at->second && !b.claimed) fault("ORDER: " + name + " after " + std::to_string(at->second));
+      at->second = std::max(at->second, step.number);
     }
     b.claimed = 1;
-    gw::Transaction t;
     if (!calm && chance(5)) {
+      step.kind = Step::defer;
       t.defer(std::move(claim), {gw::now_ms() + 20 + static_cast<int64_t>(random() % 50), chance(50)});
-      auto done = root.commit(std::move(t));
-      if (!done && done.error().code != gw::ExitCode::not_now) fault("defer: " + done.error().text);
-      return;
+      return true;
     }
-    if (!calm && chance(4)) return;  // given back
+    if (!calm && chance(4)) return false;  // given back
+    step.kind = Step::leave;
     gw::Message copy = claim.message();
     t.ack(std::move(claim));
-    unsigned plan = plan_of(number);
+    unsigned plan = plan_of(step.number);
     if (plan >= 1) t.put(out1, copy);
     if (plan >= 2) t.put(out2, copy);
     b.left_began = 1;
-    auto done = root.commit(std::move(t));
-    if (done) {
-      if (b.left_returned.exchange(1)) fault("DOUBLE departure: " + name_of(lane, number));
-    } else if (done.error().code != gw::ExitCode::not_now) {
-      fault("transfer of " + name_of(lane, number) + ": " + done.error().text);
-    }
+    return true;
   }
 
-  void from_out(gw::Claim claim, unsigned which) {
-    unsigned lane = 0, number = 0;
-    if (!read_message(claim, &lane, &number)) return;
-    Book& b = book(lane, number);
-    if (!b.left_began) fault("in out" + std::to_string(which + 1) + " before it left: " + name_of(lane, number));
-    if (plan_of(number) < which + 1) fault("in the wrong queue: " + name_of(lane, number));
-    if (b.ack_returned[which]) fault("DOUBLE in out" + std::to_string(which + 1) + ": " + name_of(lane, number));
-    gw::Transaction t;
+  bool from_out(gw::Claim claim, unsigned which, gw::Transaction& t, Step& step) {
+    if (!read_message(claim, &step.lane, &step.number)) return false;
+    Book& b = book(step.lane, step.number);
+    std::string name = name_of(step.lane, step.number), queue = "out" + std::to_string(which + 1);
+    if (!b.left_began) fault("in " + queue + " before it left: " + name);
+    if (plan_of(step.number) < which + 1) fault("in the wrong queue: " + name);
+    if (b.ack_returned[which]) fault("DOUBLE in " + queue + ": " + name);
+    step.kind = Step::ack;
+    step.which = which;
     t.ack(std::move(claim));
     b.ack_began[which] = 1;
-    auto done = root.commit(std::move(t));
+    return true;
+  }
+
+  void finish(const Step& step, const gw::Result<gw::CommitResult>& done) {
+    std::string name = name_of(step.lane, step.number);
+    Book& b = book(step.lane, step.number);
     if (!done) {
-      fault("ack: " + done.error().text);
+      if (done.error().code != gw::ExitCode::not_now || step.kind == Step::ack) fault("commit of " + name + ": " + done.error().text);
       return;
     }
-    if (b.ack_returned[which].exchange(1)) fault("DOUBLE ack: " + name_of(lane, number));
+    if (step.kind == Step::leave && b.left_returned.exchange(1)) fault("DOUBLE departure: " + name);
+    if (step.kind == Step::ack && b.ack_returned[step.which].exchange(1)) fault("DOUBLE ack: " + name);
   }
 
   /// True if there was anything.
   bool turn(bool calm) {
     bool any = false;
-    for (int q = 0; q < 3; ++q) {
+    for (unsigned q = 0; q < 3; ++q) {
       gw::Queue& queue = q == 0 ? in : q == 1 ? out1 : out2;
-      auto claims = queue.claim(1 + random() % 4);
+      auto claims = queue.claim(calm ? 64 : 1 + random() % 4);
       if (!claims) {
         fault("claim: " + claims.error().text);
         return false;
       }
+      std::vector<gw::Transaction> transactions;
+      std::vector<Step> steps;
       for (auto& claim : *claims) {
         any = true;
         shared->claims.fetch_add(1);
-        if (q == 0) from_in(std::move(claim), calm);
-        else from_out(std::move(claim), static_cast<unsigned>(q) - 1);
+        gw::Transaction t;
+        Step step{};
+        if (q == 0 ? from_in(std::move(claim), calm, t, step) : from_out(std::move(claim), q - 1, t, step)) {
+          transactions.push_back(std::move(t));
+          steps.push_back(step);
+        }
       }
+      auto results = root.commit_all(std::move(transactions));
+      for (size_t i = 0; i < results.size(); ++i) finish(steps[i], results[i]);
     }
     return any;
   }
@@ -370,7 +385,7 @@ void disturb(const Settings& s, std::vector<Child>& children, std::mt19937& rand
 
 void drain(gw::Root& root) {
   Consumer c = make_consumer(root, 1, false);
-  const int64_t deadline = gw::monotonic_ms() + 30'000;
+  const int64_t deadline = gw::monotonic_ms() + 60'000;
   for (;;) {
     uint32_t bell = root.bell();
     if (c.turn(true)) continue;
