@@ -436,7 +436,10 @@ std::string tool_help(const Tool& tool, const Command* unnamed, const Table& tab
   append_rows(help, "Commands", commands);
   if (!commands.empty()) help += "\n'" + tool.name + " COMMAND --help' shows a command's own options.\n";
   append_option_rows(help, unnamed ? &table : nullptr, unnamed && unnamed->changes_by_selection);
-  append_examples(help, tool.examples.empty() && unnamed ? unnamed->examples : tool.examples);
+  std::string examples = tool.examples;
+  for (const Command& command : tool.commands)
+    if (tool.examples.empty()) examples += command.examples + (command.examples.empty() || command.examples.ends_with('\n') ? "" : "\n");
+  append_examples(help, examples);
   return help;
 }
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The manual, the scripts and the order of the layers.
-# timeout: 300
+# timeout: 400
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 cd "$SRC" || exit 1
@@ -23,7 +23,7 @@ if command -v shellcheck >/dev/null; then
   mapfile -t scripts < <(git ls-files -co --exclude-standard 2>/dev/null | grep -v ^build/ | while read -r file; do
     [ -f "$file" ] && case $(head -c 20 "$file" | head -n 1 | tr -d '\000') in '#!/bin/sh'* | '#!/bin/bash'* | '#!/usr/bin/env bash'*) echo "$file" ;; esac
   done)
-  for script in tests/lib.sh "${scripts[@]}"; do run_ok shellcheck -x "$script"; done
+  RUN_TIMEOUT=300 run_ok shellcheck -x tests/*.sh "${scripts[@]}"
 else
   skip 1 "shellcheck is not installed"
 fi
