@@ -13,7 +13,7 @@ constexpr int64_t claim_trouble_pause_ms = 1000;
 constexpr int64_t empty_claim_pause_ms = 50;  // next_due_ms() is a lower bound: do not spin on it
 constexpr double fast_answer_ms = 20;         // sites that answer within this get work before they ask for it
 constexpr unsigned fast_answers = 8;
-constexpr size_t ahead_min = 16, ahead_max = 256;
+constexpr size_t ahead_min = 32, ahead_max = 512;  // so that requests go on while a group of acks is made durable
 constexpr size_t give_up_at_once = 64;
 
 }  // namespace
@@ -29,13 +29,13 @@ size_t Dispatcher::wanted(const Site& site, int64_t now) const {
   if (site.circuit.open()) return site.circuit.may_send(now) ? 1 : 0;
   if (!window_open(site.target->window, now)) return 0;
   size_t limit = site.target->concurrency;
-  if (site.answers >= fast_answers && site.answer_ms < fast_answer_ms) limit += std::clamp(limit * 2, ahead_min, ahead_max);
+  if (site.answers >= fast_answers && site.answer_ms < fast_answer_ms) limit += std::clamp(limit * 8, ahead_min, ahead_max);
   return site.out < limit ? limit - site.out : 0;
 }
 
 void Dispatcher::claim_more() {
   const int64_t now = now_ms();
-  const size_t most = settings_->max_transfers + std::min<size_t>(settings_->max_transfers, ahead_max);
+  const size_t most = settings_->max_transfers + std::min<size_t>(settings_->max_transfers * 8, ahead_max);
   // Sites that do not answer hold their requests until the time is up: they share half of the room, so that the others have theirs.
   size_t hanging = 0;
   for (const SitePtr& site : sites_)
