@@ -114,7 +114,7 @@ CommonOptions resolve(const CommandLine& line) {
   CommonOptions common;
   common.root = resolve_root(line.root);
   common.config = resolve_config(line.config, common.root);
-  common.config_given = !line.config.empty();
+  common.config_given = !line.config.empty() || !environment("GW_CONFIG").empty();
   common.check_config = line.check_config;
   common.json = line.json;
   common.quiet = line.quiet;

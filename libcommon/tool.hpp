@@ -25,7 +25,7 @@ extern const char version_string[];  ///< X.Y.Z
 struct CommonOptions {
   std::string root;    ///< resolved: --root, GW_ROOT, the defaults of CLI.md
   std::string config;  ///< resolved path; may not exist unless config_given
-  bool config_given = false;
+  bool config_given = false;  ///< by --config or GW_CONFIG: then it must exist
   bool check_config = false;
   bool json = false, quiet = false, verbose = false, dry_run = false;
   bool color = false;        ///< decided for stdout (--color, NO_COLOR, TERM, tty)

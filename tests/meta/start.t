@@ -42,6 +42,11 @@ for program in "$BUILD"/bin/*; do
   run_exit 78 env GW_CONFIG="$T/bad.xml" "$tool" --check-config
 done
 
+# A file that was named must be there, the default one need not.
+run_ok queue-inspect --check-config
+run_exit 66 queue-inspect --check-config --config "$T/none.xml"
+run_exit 66 env GW_CONFIG="$T/none.xml" queue-inspect --check-config
+
 # Events: text and JSON.
 run_exit 66 queue-inspect --log-format json list no-such-queue
 like '^\{"at":"[0-9T:.-]*Z","level":"error","event":"error","tool":"queue-inspect","reason":".*no-such-queue.*"\}$' "$err"
