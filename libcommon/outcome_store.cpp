@@ -132,7 +132,7 @@ Result<void> OutcomeStore::Impl::write_schema() {
 }
 
 Result<void> OutcomeStore::Impl::set_up() {
-  GW_TRY(db_->exec("PRAGMA synchronous=FULL"));
+  GW_TRY(db_->exec("PRAGMA synchronous=FULL; PRAGMA cache_size=-8192"));
   GW_TRY_ASSIGN(int64_t version, db_->query_integer("PRAGMA user_version"));
   if (version == 0) {
     Lock lock(lock_fd_.get());

@@ -15,7 +15,7 @@ constexpr int64_t maintain_ms = 10'000;
 
 }  // namespace
 
-Dispatcher::Dispatcher(Root& root, OutcomeStore& store, ForwardJob job) : root_(root), store_(store), job_(std::move(job)) {}
+Dispatcher::Dispatcher(Root& root, ForwardJob job) : root_(root), job_(std::move(job)) {}
 
 Dispatcher::~Dispatcher() {
   stop();
@@ -149,6 +149,7 @@ bool Dispatcher::tick() {
   ticked_ms_ = now;
   if (job_.mode != ForwardJob::Mode::listed) reload_if_changed();
   look_for_other_forwarders();
+  if (auto opened = open_outboxes(); !opened) fail(opened.error());
   if (!late_outcomes_.empty()) settle({});
   if (now - maintained_ms_ < maintain_ms) return true;
   maintained_ms_ = now;
@@ -168,7 +169,8 @@ void Dispatcher::notice_bells() {
 
 /// `gw-send flush` leaves a note.
 void Dispatcher::probe_where_asked() {
-  auto asked = store_.probes_asked();
+  if (!store_) return;
+  auto asked = store_->probes_asked();
   if (!asked) return;
   const int64_t seen = probes_seen_ms_;
   for (const auto& [key, at] : *asked) {
@@ -230,6 +232,11 @@ bool Dispatcher::finished() {
 }
 
 void Dispatcher::conclude() {
+  if (!late_outcomes_.empty()) settle({});
+  if (!late_outcomes_.empty()) {
+    event(Level::error, "outcomes-lost", {{"count", late_outcomes_.size()}, {"reason", "the disk is full"}});
+    left_over_ = true;
+  }
   if (!result_ || job_.mode == ForwardJob::Mode::daemon) return;
   bool stopped = false;
   {

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -43,7 +44,7 @@ struct ListedMessage {
 
 class Dispatcher {
  public:
-  Dispatcher(Root& root, OutcomeStore& store, ForwardJob job);
+  Dispatcher(Root& root, ForwardJob job);
   ~Dispatcher();
 
   /// Reads the configuration, takes the locks of a forwarder, makes the queues it owns. not_now: another one runs (its pid is in the text).
@@ -77,6 +78,8 @@ class Dispatcher {
   void reload_if_changed();
   Result<void> take_singletons();
   Result<void> open_outboxes();
+  Result<void> open_error_queue();
+  Result<void> open_store();
   void look_for_other_forwarders();
   void list_what_is_due();
 
@@ -114,9 +117,10 @@ class Dispatcher {
   void note_answer(Site& site, const Transfer& transfer);
   void commit(Settlement& settlement);
   bool record_outcomes(Settlement& settlement);
+  std::optional<Outcome> known_outcome(const std::string& id, const std::string& site);
 
   Root& root_;
-  OutcomeStore& store_;
+  std::unique_ptr<OutcomeStore> store_;  // null: there was no room to make it
   ForwardJob job_;
   std::shared_ptr<const ForwardSettings> settings_;
   std::string originating_site_;

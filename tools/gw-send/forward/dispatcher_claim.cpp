@@ -139,8 +139,8 @@ void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
   context.lower_case_names = transfer.target->lower_case_names;
   context.content_md5 = md5;
   if (context.failures > 0) {
-    auto last = store_.find(message.id(), transfer.target->key);
-    context.last_failure_us = last && *last ? (*last)->since_ms * 1000 : now_us();
+    const auto last = known_outcome(message.id(), transfer.target->key);
+    context.last_failure_us = last ? last->since_ms * 1000 : now_us();
   }
   transfer.head = submit_head(message, context);
 }

@@ -118,8 +118,8 @@ void Dispatcher::settle_one(TransferPtr transfer, Settlement& into) {
     case Transfer::Verdict::expired:
       return settle_final(std::move(transfer), site, into, OutcomeState::expired, "time to be received is over", false);
     case Transfer::Verdict::too_old: {
-      auto last = store_.find(transfer->id(), site.key);
-      const std::string reason = last && *last ? (*last)->reason : site.record.last_error;
+      const auto last = known_outcome(transfer->id(), site.key);
+      const std::string reason = last ? last->reason : site.record.last_error;
       return settle_final(std::move(transfer), site, into, OutcomeState::failed, reason, true);
     }
     case Transfer::Verdict::unreadable:
@@ -207,6 +207,12 @@ void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& int
   into.after.back().attempt = counts ? into.after.back().attempt : into.after.back().attempt + 1;
 }
 
+std::optional<Outcome> Dispatcher::known_outcome(const std::string& id, const std::string& site) {
+  if (!store_) return std::nullopt;
+  auto found = store_->find(id, site);
+  return found ? *found : std::nullopt;
+}
+
 /// Leaves the outbox for good.
 void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into, OutcomeState state, const std::string& reason,
                               bool gave_up) {
@@ -225,6 +231,10 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
                            : reason;
   Transaction transaction;
   if (state == OutcomeState::failed) {
+    if (auto opened = open_error_queue(); !opened || !error_queue_) {
+      site.paused_until_ms = now_ms() + commit_trouble_pause_ms;
+      return settle_unsent(std::move(transfer));
+    }
     Failure failure;
     const std::string& endpoint =
         settings_->endpoint.empty() ? std::string(message.headers.get(header::originating_endpoint)) : settings_->endpoint;
@@ -238,8 +248,8 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
     failure.processing_machine = root_.machine();
     failure.at_us = now_us();
     Message failed = message;
-    if (auto last = store_.find(outcome.id, site.key); info.failures > 0 && last && *last)
-      failed.headers.set(header::retries_timestamp, format_nsb_time((*last)->since_ms * 1000));
+    if (const auto last = known_outcome(outcome.id, site.key); info.failures > 0 && last)
+      failed.headers.set(header::retries_timestamp, format_nsb_time(last->since_ms * 1000));
     add_failure_headers(failed.headers, failure);
     transaction.put(error_queue_, std::move(failed));
   }
@@ -258,9 +268,11 @@ bool Dispatcher::record_outcomes(Settlement& settlement) {
   for (SitePtr& site : sites_)
     if (std::exchange(site->record_changed, false)) changed.push_back(site->record);
   if (rows.empty() && changed.empty()) return true;
-  auto recorded = store_.record(rows, changed);
+  Result<void> recorded = open_store();
+  if (recorded && !store_) recorded = Error{ExitCode::not_now, 0, "there is no room for the outcome store"};
+  if (recorded) recorded = store_->record(rows, changed);
   if (recorded) return true;
-  if (recorded.error().code != ExitCode::not_now) {
+  if (!is_full_disk(recorded.error())) {
     fail(recorded.error());
     return false;
   }

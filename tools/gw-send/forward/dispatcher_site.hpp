@@ -5,9 +5,16 @@
 #include <map>
 #include <unordered_map>
 
+#include <cerrno>
+
 #include "dispatcher.hpp"
 
 namespace gw {
+
+/// No room now: work that needs none goes on.
+inline bool is_full_disk(const Error& error) {
+  return error.code == ExitCode::not_now || error.sys_errno == ENOSPC || error.sys_errno == EDQUOT;
+}
 
 /// The messages of one site that are to be taken, if not all are (--once, --listed). Those that are due need 8 bytes each.
 class Listed {

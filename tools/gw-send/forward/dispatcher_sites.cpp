@@ -62,6 +62,7 @@ Result<void> Dispatcher::prepare() {
   GW_TRY_ASSIGN(Config config, load_config_with_sites(job_.config_path, job_.config_must_exist, job_.options.sites));
   GW_TRY(configure(config));
   GW_TRY(take_singletons());
+  GW_TRY(open_store());
   GW_TRY(open_outboxes());
   if (job_.mode == ForwardJob::Mode::once) list_what_is_due();
   return {};
@@ -77,7 +78,6 @@ Result<void> Dispatcher::configure(const Config& config) {
     GW_TRY_ASSIGN(chosen, resolve_sites(config, job_.options.to));
   }
   for (const SiteConfig* site : chosen) GW_TRY(check_queue_name(outbox_of_site(site->key)));
-  GW_TRY_ASSIGN(error_queue_, root_.create_queue(settings.error_queue));
   settings_ = std::make_shared<const ForwardSettings>(std::move(settings));
   if (!config.retry_policy.empty())
     event(Level::warn, "retry-policy-not-used", {{"retry_policy", config.retry_policy}, {"reason", "this version does not know it"}});
@@ -85,7 +85,8 @@ Result<void> Dispatcher::configure(const Config& config) {
   for (SitePtr& site : sites_) site->target.reset();
   for (const SiteConfig* site : chosen) configure_site(*site);
   if (send_loop_) send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
-  return {};
+  error_queue_ = Queue();
+  return open_error_queue();
 }
 
 void Dispatcher::configure_site(const SiteConfig& config) {
@@ -107,8 +108,28 @@ void Dispatcher::configure_site(const SiteConfig& config) {
 Result<void> Dispatcher::open_outboxes() {
   for (SitePtr& site : sites_) {
     if (site->queue || !site->target) continue;
-    GW_TRY_ASSIGN(site->queue, root_.create_queue(outbox_of_site(site->key)));
+    auto queue = root_.create_queue(outbox_of_site(site->key));
+    if (!queue && !is_full_disk(queue.error())) return std::move(queue).error();
+    if (queue) site->queue = *queue;  // else later: nobody can have put anything
   }
+  return {};
+}
+
+/// Stays null while there is no room for it.
+Result<void> Dispatcher::open_error_queue() {
+  if (error_queue_) return {};
+  auto queue = root_.create_queue(settings_->error_queue);
+  if (!queue && !is_full_disk(queue.error())) return std::move(queue).error();
+  if (queue) error_queue_ = *queue;
+  return {};
+}
+
+/// The same for the outcomes.
+Result<void> Dispatcher::open_store() {
+  if (store_) return {};
+  auto store = OutcomeStore::open(root_.path(), true);
+  if (!store && !is_full_disk(store.error())) return std::move(store).error();
+  if (store) store_ = *std::move(store);
   return {};
 }
 

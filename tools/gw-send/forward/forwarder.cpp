@@ -80,9 +80,8 @@ class ListReader {
 Result<ExitCode> run_forwarder(Root& root, ForwardJob job) {
   raise_descriptor_limit();
   const bool daemon = job.mode == ForwardJob::Mode::daemon, listed = job.mode == ForwardJob::Mode::listed;
-  GW_TRY_ASSIGN(auto store, OutcomeStore::open(root.path(), true));
   GW_TRY_ASSIGN(auto client, HttpClient::create());
-  Dispatcher dispatcher(root, *store, std::move(job));
+  Dispatcher dispatcher(root, std::move(job));
   SendLoop loop(std::move(client), [&](std::vector<TransferPtr>&& transfers) { dispatcher.give_back(std::move(transfers)); });
   Signals::on_signal([&loop] { loop.wake(); });
   Signals::install();
