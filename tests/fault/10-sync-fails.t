@@ -5,6 +5,8 @@
 # shellcheck disable=SC2016 # the commands are expanded by sweep.sh
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/crash/sweep.lib
+. "$SRC/tests/crash/sweep.lib"
 
 made='queue-inspect --root "$DIR/root" create q a b c >/dev/null'
 filled="$made"' && driver "$DIR/root" put q 1 4 >"$DIR/before"'
@@ -16,9 +18,8 @@ sync_sweep() {
     cp "$LOG" "$TMPDIR/events"; [ ! -e "$DIR/before" ] || cat "$DIR/before" "$LOG" >"$TMPDIR/events"
     driver "$DIR/root" put c 90 2 >>"$TMPDIR/events" || { echo "a put afterwards ends with $?"; exit 1; }
     driver "$DIR/root" verify "$TMPDIR/events"'
-  RUN_TIMEOUT=150 run_ok "$SRC/tests/lab/sweep.sh" --setup "$setup" --modes EIO,EIO+ ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/$name"} \
+  RUN_TIMEOUT=150 quiet_ok "$name" "$SRC/tests/lab/sweep.sh" --setup "$setup" --modes EIO,EIO+ ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/$name"} \
     "$run" "$check" "${names[@]}"
-  note "$name: $(tail -n 1 <<<"$out")"
 }
 sync_sweep put "$made" 'driver "$DIR/root" put q 1 4'
 sync_sweep put-large "$made" 'driver "$DIR/root" put q 1 12 7000'
