@@ -218,6 +218,7 @@ Result<void> QueueImpl::recover(const Decisions* decisions) {
   q->max_bytes.store(meta.max_bytes);
   q->live_bytes.store(live);
   q->last_put_ms.store(last_put);
+  unlinkat(dir_.get(), "q.v", 0);
   GW_TRY(create_filled(dir_.get(), "q.v.new", page, page_bytes, root_.modes(), false, shown("q.v")));
   return rename_at(dir_.get(), "q.v.new", "q.v", shown("q.v"));
 }

@@ -258,6 +258,7 @@ Result<void> RootImpl::make_root_shared(uint64_t epoch) {
   r->next_queue_number.store(1);
   r->sweep_bodies.store(1);
   size_t bytes = page_bytes + owner_slots * sizeof(OwnerSlot);
+  unlinkat(dir_.get(), "root.v", 0);  // of another epoch: its space is needed on a full disk
   GW_TRY(create_filled(dir_.get(), "root.v.new", page, bytes, modes_, false, shown("root.v")));
   return rename_at(dir_.get(), "root.v.new", "root.v", shown("root.v"));
 }
@@ -492,8 +493,8 @@ Result<std::optional<UniqueFd>> RootImpl::try_singleton(std::string_view name, i
     return std::optional<UniqueFd>();
   }
   std::string text = std::to_string(getpid()) + " " + std::to_string(now_ms()) + "\n";
-  if (ftruncate(fd.get(), 0) < 0) return errno_error("write", shown(file), errno);
-  GW_TRY(write_at(fd.get(), text, 0, shown(file)));
+  // The lock is what counts: on a full disk it is held without a name.
+  if (ftruncate(fd.get(), 0) < 0 || !write_at(fd.get(), text, 0, shown(file))) event(Level::debug, "pid-not-written", {{"path", shown(file)}});
   return std::optional<UniqueFd>(std::move(fd));
 }
 

@@ -40,6 +40,7 @@ Result<void> QueueImpl::make_claims_file(uint64_t base, uint32_t capacity) const
   h->epoch = root_.epoch();
   h->base = base;
   std::string temporary = segment_name(base, ".v.new"), name = segment_name(base, ".v");
+  unlinkat(dir_.get(), name.c_str(), 0);  // of another epoch: its space is needed on a full disk
   GW_TRY(create_filled(dir_.get(), temporary, head, sizeof(ClaimsHeader) + 8ull * capacity, root_.modes(), false, shown(temporary)));
   return rename_at(dir_.get(), temporary, name, shown(name));
 }

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # A message goes in, is looked at, and comes out: bodies of all kinds and sizes, exit codes, JSON.
 # timeout: 120
-# asan: yes
 . "$(dirname "$0")/../lib.sh"
 done_with() { queue-inspect purge "$1" --all -q; }
 
@@ -96,7 +95,10 @@ head -c 52428800 /dev/zero >body
 run_ok queue-inspect put Sales body
 run_ok queue-inspect show Sales --all --json
 check "a large body is named" python3 -c 'import json, os; o = json.load(open(".out")); assert os.path.getsize(o["body_file"]) == 52428800 and os.path.isabs(o["body_file"])'
-run_ok bash -c "ulimit -v 120000; queue-inspect take Sales >taken"
+case $BUILD in
+  *asan* | *tsan*) run_ok bash -c "queue-inspect take Sales >taken" ;;  # the sanitizers map terabytes
+  *) run_ok bash -c "ulimit -v 120000; queue-inspect take Sales >taken" ;;
+esac
 check "50 MB come out with 120 MB of address space" cmp taken body
 rm -f body taken
 

@@ -170,6 +170,9 @@ same 'part|written' "$(bodies Sales | tr '|' '\n' | sort | tr '\n' '|' | sed 's/
 run_ok bash -c 'exec 8>box/slow; printf half >&8; printf x >box/next; for _ in $(seq 100); do [ -e box/next ] || break; sleep 0.05; done; [ -e box/slow ] && printf done >&8'
 wait_until 5 gone box/slow
 like 'halfdone' "$(bodies Sales)" "a file is sent when its writer has closed it"
+kill -HUP "${DAEMON[follow]}"
+printf after >box/after
+wait_until 5 gone box/after
 stop_daemon follow
 queue-inspect purge Sales --all -q
 

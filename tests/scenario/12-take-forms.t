@@ -102,6 +102,17 @@ same $'one\ntwo\nthree' "$(cat follower.out)" "bodies and nothing else"
 kill -TERM "$daemon_pid"
 wait_daemon follower
 same 0 "$status" "SIGTERM ends it with 0"
+seq 1 200000 | queue-inspect put Sales --lines -q
+mkfifo stuck
+start_background stuck bash -c 'exec queue-inspect take Sales --follow --lines >stuck'
+exec 7<stuck
+some() { queue-inspect list --json | grep -q '"claimed":[1-9]'; }
+wait_until 10 some
+kill -TERM "$daemon_pid"
+wait_daemon stuck
+same 0 "$status" "also when nobody reads its output"
+exec 7<&-
+run_ok queue-inspect purge Sales --all -q
 start_daemon dirs queue-inspect take Sales --to-dir in --follow
 put late --header Gatepost.FileName=late
 wait_until 5 grep -q late in/late

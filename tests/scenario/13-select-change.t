@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # Choosing messages, moving and purging them, limits.
-# asan: yes
 . "$(dirname "$0")/../lib.sh"
 
 put() { printf '%s' "$2" | queue-inspect put "$1" "${@:3}" >/dev/null; }

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Queues themselves: names, creating, removing, holding, limits, waiting for a state, and roots that cannot be used.
 # timeout: 120
-# asan: yes
 . "$(dirname "$0")/../lib.sh"
 
 put() { printf '%s' "$2" | queue-inspect put "$1" "${@:3}"; }

@@ -51,7 +51,7 @@ trouble() {
 }
 trouble &
 trouble_pid=$!
-sleep 15
+sleep "${GW_TEST_SECONDS:-8}"
 touch calm
 wait "$trouble_pid"
 for pid in $(tool_pids); do kill -CONT "$pid" 2>/dev/null; done

@@ -31,7 +31,7 @@ unlike $'\x1b' "$out"
 run_ok queue-inspect list --color always --json
 unlike $'\x1b' "$out"
 if command -v script >/dev/null; then
-  seq 1 60000 | queue-inspect put Sales --lines -q
+  seq 1 20000 | queue-inspect put Sales --lines -q
   run_ok script -qec 'queue-inspect move Sales Archive --all' typescript
   like 'moved' "$(tr '\r' '\n' <typescript)"
   run_ok queue-inspect move Archive Sales --all -q

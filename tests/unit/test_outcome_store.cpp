@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "outcome_store.hpp"
+#include "sqlite.hpp"
 #include "units.hpp"
 
 using namespace gw;
@@ -126,17 +127,12 @@ TEST_CASE("outcome_store: many writers and a long log") {
   for (int t = 0; t < 4; ++t) CHECK((*keep)->find(std::to_string(t) + "-19-99")->size() == 1);
 }
 
-TEST_CASE("outcome_store: a foreign file is refused, purge records only outboxes") {
+TEST_CASE("outcome_store: a foreign file is refused") {
   Directory dir;
-  {
-    std::filesystem::create_directory(dir.path + "/x");
-    auto store = OutcomeStore::open(dir.path + "/x", true);
-    REQUIRE(store);
-  }
-  REQUIRE(record_purged(dir.path, "Sales", std::vector<std::string>{"m"}));
-  CHECK(OutcomeStore::open(dir.path, false).error().code == ExitCode::no_input);
-  REQUIRE(record_purged(dir.path, "site.A", std::vector<std::string>{"m"}));
-  auto store = OutcomeStore::open(dir.path, false);
-  REQUIRE(store);
-  CHECK((*store)->find("m")->at(0).state == OutcomeState::purged);
+  auto db = SqliteDatabase::open(dir.path + "/outcomes.db", true);
+  REQUIRE(db);
+  REQUIRE((*db)->exec("CREATE TABLE mine(x); PRAGMA user_version=9"));
+  auto store = OutcomeStore::open(dir.path, true);
+  REQUIRE_FALSE(store);
+  CHECK(store.error().code == ExitCode::system);
 }
