@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <mutex>
 
-#include "outbox.hpp"
 #include "sqlite.hpp"
 #include "unique_fd.hpp"
 #include "units.hpp"
@@ -301,23 +300,5 @@ Result<void> OutcomeStore::ask_for_probe(std::span<const std::string> sites, int
 }
 Result<std::vector<std::pair<std::string, int64_t>>> OutcomeStore::probes_asked() { return impl_->probes_asked(); }
 Result<void> OutcomeStore::forget_before(int64_t cut_ms) { return impl_->forget_before(cut_ms); }
-
-Result<void> record_purged(const std::string& root_path, std::string_view queue, std::span<const std::string> ids) {
-  const std::optional<std::string> site = site_of_outbox(queue);
-  if (!site || ids.empty()) return {};
-  GW_TRY_ASSIGN(auto store, OutcomeStore::open(root_path, true));
-  std::vector<Outcome> rows;
-  for (const std::string& id : ids) {
-    Outcome row;
-    if (auto known = store->find(id, *site); known && *known) row = **known;
-    row.id = id;
-    row.site = *site;
-    row.state = OutcomeState::purged;
-    row.since_ms = now_ms();
-    row.next_try_ms = 0;
-    rows.push_back(std::move(row));
-  }
-  return store->record(rows);
-}
 
 }  // namespace gw

@@ -75,8 +75,4 @@ class OutcomeStore {
   std::unique_ptr<Impl> impl_;
 };
 
-/// For commands that remove messages from an outbox for good (purge): records `purged` for these ids before they are acked.
-/// Does nothing if `queue` is not the outbox of a site.
-Result<void> record_purged(const std::string& root_path, std::string_view queue, std::span<const std::string> ids);
-
 }  // namespace gw

@@ -59,6 +59,7 @@ std::string originating_site(const Config& config, const std::string& machine) {
 
 Result<void> Dispatcher::prepare() {
   config_stamp_ = file_stamp(job_.config_path);
+  probes_seen_ms_ = now_ms();  // we try every site anyway: earlier wishes are fulfilled
   GW_TRY_ASSIGN(Config config, load_config_with_sites(job_.config_path, job_.config_must_exist, job_.options.sites));
   GW_TRY(configure(config));
   GW_TRY(take_singletons());
