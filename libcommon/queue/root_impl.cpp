@@ -503,6 +503,7 @@ Root::SingletonInfo RootImpl::singleton(std::string_view name) const {
   std::string file = "locks/" + std::string(name);
   auto fd = open_beneath(dir_.get(), file, O_RDWR | O_NONBLOCK, 0, shown(file));
   if (!fd || !ofd_locked_elsewhere(fd->get(), 0)) return info;
+  info.pid = 1;  // somebody, if the name could not be written
   char text[64] = "";
   if (::pread(fd->get(), text, sizeof text - 1, 0) > 0) {
     long long since = 0;
