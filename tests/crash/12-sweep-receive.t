@@ -10,7 +10,7 @@
 
 listen='gw-listen -q --root "$DIR/root" --endpoint HQ --channel http://127.0.0.1:0/HQ/'
 
-# receive.sh DIR EVENTS: starts a listener, posts two messages, one with its body beside the log, and kills it (a stop takes its time).
+# receive.sh DIR EVENTS: starts a listener, posts two messages, one with its body beside the log, and kills it.
 cat >"$T/receive.sh" <<'S'
 DIR=$1 events=$2
 : >>"$events"
@@ -20,10 +20,12 @@ pid=$!
 if read -r -t 10 word url <"$TMPDIR/ready.$$" && [ "$word" = ready ]; then
   LD_PRELOAD='' driver - post "$url" HQ 1 1 >>"$events"
   LD_PRELOAD='' driver - post "$url" HQ 2 1 70000 >>"$events"
-  kill -9 "$pid"
+  # an orderly stop takes its time: only where the calls are counted
+  if [ "$CASE" = count ]; then kill "$pid"; else kill -9 "$pid"; fi
 fi
 wait "$pid"
 rc=$?
+case $CASE:$rc in fail:*:137) rc=0 ;; esac # that was us
 cat "$TMPDIR/err.$$" >&2
 exit $rc
 S
