@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstring>
 #include <span>
 
@@ -450,6 +451,7 @@ Result<void> MessageSource::Impl::send_directory() {
 Result<void> MessageSource::Impl::run_directory() {
   if (!options.follow) return send_directory();
   Signals::install();
+  std::signal(SIGHUP, SIG_IGN);  // no configuration was read
   UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!watch) return errno_error("watch", options.from_dir, errno);
   const std::string self = "/proc/self/fd/" + std::to_string(directory.get());
@@ -460,7 +462,6 @@ Result<void> MessageSource::Impl::run_directory() {
     GW_TRY(send_directory());
     pollfd polls[] = {{watch.get(), POLLIN, 0}, {Signals::wake_fd(), POLLIN, 0}};
     ::poll(polls, 2, -1);
-    Signals::take_reload();
     alignas(inotify_event) char events[16384];
     for (ssize_t n; (n = ::read(watch.get(), events, sizeof events)) > 0;)
       for (char* at = events; at < events + n;) {

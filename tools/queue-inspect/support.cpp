@@ -1,7 +1,11 @@
 #include "support.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <thread>
 
 #include "config.hpp"
 #include "diag.hpp"
@@ -59,6 +63,15 @@ int64_t ms_until(const std::optional<int64_t>& deadline) {
 }
 
 void die_quietly_when_nobody_reads() { std::signal(SIGPIPE, SIG_DFL); }
+
+void end_on_signal(Root& root) {
+  Signals::on_signal([&root] {
+    if (!Signals::stop_requested()) return;
+    root.ring();
+    std::this_thread::sleep_for(std::chrono::seconds(8));
+    ::_exit(static_cast<int>(ExitCode::ok));
+  });
+}
 
 ExitCode report_missing(const Selection& selection, const std::string& queue, bool found_any) {
   for (const std::string& word : selection.missing()) print_error("there is no message '" + word + "' in queue '" + queue + "'");

@@ -27,6 +27,11 @@ int64_t ms_until(const std::optional<int64_t>& deadline);
 /// For commands whose output is cut off by `| head` as a matter of course.
 void die_quietly_when_nobody_reads();
 
+/// For commands that go on until a signal: wakes `root`'s waiters, and ends the process with 0 if it has not ended 8 s later because
+/// nobody reads its output. What it holds is given back then, as after any death. `root` must live as long as the process waits.
+/// Call it before Signals::install().
+void end_on_signal(Root& root);
+
 /// Says on stderr which named messages are not in the queue, and which are damaged. ok if there are none of either, bad_data if
 /// something is damaged, no if some are missing, no_input if nothing was found at all.
 ExitCode report_missing(const Selection& selection, const std::string& queue, bool found_any);

@@ -157,7 +157,7 @@ Result<ExitCode> take(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   if (options.follow) {
-    Signals::on_signal([&root] { root->ring(); });
+    end_on_signal(*root);
     Signals::install();
     // Bodies on stdout are all that is there: no line may stand before them.
     if (!options.to_dir.empty() && !common.json) GW_TRY(print_ready("ready"));
