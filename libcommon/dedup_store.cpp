@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -30,18 +31,63 @@ constexpr int64_t checkpoint_frames = 2500;
 constexpr int64_t clock_jump_ms = 24 * 3600 * 1000, clock_back_ms = 60 * 1000;
 constexpr int64_t purge_batch_rows = 2000, list_batch_rows = 1000;
 
+// Rows are appended, so a batch changes few pages. What makes ids findable is an index of keyed hashes in two levels: a batch of random
+// ids changes a page of the small level for some rows, and the large level only when a slice of the small one moves into it in order.
+// (As one B-tree by id each row of a batch changes a page of its own: five times the cost.)
 constexpr const char* schema_sql =
     "CREATE TABLE meta(key TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE seen(scope TEXT NOT NULL, id TEXT NOT NULL, xid_high INTEGER NOT NULL, xid_low INTEGER NOT NULL,"
-    "                  queue TEXT NOT NULL, seq INTEGER NOT NULL, body_sha256 BLOB NOT NULL, seen_at INTEGER NOT NULL,"
-    "                  PRIMARY KEY(scope, id)) WITHOUT ROWID;"
-    "CREATE INDEX seen_by_time ON seen(seen_at);"
-    "INSERT INTO meta VALUES('horizon', 0), ('commits', 0);"
+    "CREATE TABLE seen(number INTEGER PRIMARY KEY, hash INTEGER NOT NULL, scope TEXT NOT NULL, id TEXT NOT NULL, xid_high INTEGER NOT NULL,"
+    "                  xid_low INTEGER NOT NULL, queue TEXT NOT NULL, seq INTEGER NOT NULL, body_sha256 BLOB NOT NULL, seen_at INTEGER NOT NULL);"
+    "CREATE TABLE recent(hash INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(hash, number)) WITHOUT ROWID;"
+    "CREATE TABLE settled(hash INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY(hash, number)) WITHOUT ROWID;"
+    "INSERT INTO meta VALUES('horizon', 0), ('commits', 0), ('hash_key_0', random()), ('hash_key_1', random());"
     "PRAGMA application_id=1199002724;"
     "PRAGMA user_version=1;";
 static_assert(application_id == 1199002724);
+constexpr int64_t recent_rows_max = 4096;
+constexpr int64_t recent_slices = 8;
 
 constexpr const char* row_columns = "scope, id, xid_high, xid_low, queue, seq, body_sha256, seen_at";
+
+/// SipHash-2-4: senders choose ids, so they must not be able to choose hashes.
+class KeyedHash {
+ public:
+  KeyedHash() = default;
+  KeyedHash(uint64_t key_0, uint64_t key_1) : key_0_(key_0), key_1_(key_1) {}
+  int64_t operator()(std::string_view scope, std::string_view id) const {
+    std::string text;
+    text.reserve(scope.size() + id.size() + 1);
+    text.append(scope).push_back('\0');
+    text.append(id);
+    uint64_t v[4] = {key_0_ ^ 0x736f6d6570736575, key_1_ ^ 0x646f72616e646f6d, key_0_ ^ 0x6c7967656e657261, key_1_ ^ 0x7465646279746573};
+    size_t at = 0;
+    for (; at + 8 <= text.size(); at += 8) absorb(v, load(text.data() + at, 8));
+    absorb(v, load(text.data() + at, text.size() - at) | static_cast<uint64_t>(text.size()) << 56);
+    v[2] ^= 0xff;
+    for (int i = 0; i < 4; ++i) round(v);
+    return static_cast<int64_t>(v[0] ^ v[1] ^ v[2] ^ v[3]);
+  }
+
+ private:
+  static uint64_t load(const char* bytes, size_t size) {
+    uint64_t word = 0;
+    for (size_t i = 0; i < size; ++i) word |= static_cast<uint64_t>(static_cast<unsigned char>(bytes[i])) << (8 * i);
+    return word;
+  }
+  static void absorb(uint64_t* v, uint64_t word) {
+    v[3] ^= word;
+    round(v);
+    round(v);
+    v[0] ^= word;
+  }
+  static void round(uint64_t* v) {
+    v[0] += v[1], v[1] = std::rotl(v[1], 13) ^ v[0], v[0] = std::rotl(v[0], 32);
+    v[2] += v[3], v[3] = std::rotl(v[3], 16) ^ v[2];
+    v[0] += v[3], v[3] = std::rotl(v[3], 21) ^ v[0];
+    v[2] += v[1], v[1] = std::rotl(v[1], 17) ^ v[2], v[2] = std::rotl(v[2], 32);
+  }
+  uint64_t key_0_ = 0, key_1_ = 0;
+};
 
 bool store_name_ok(std::string_view name) {
   if (name.substr(0, 1) == "+") name.remove_prefix(1);
@@ -141,6 +187,68 @@ bool set_user_lock(int fd, short type) {
 
 }  // namespace
 
+namespace {
+
+struct RowKey {
+  int64_t hash = 0, number = 0;
+};
+
+/// The rows of one database and the index that finds them.
+class SeenTable {
+ public:
+  static Result<std::unique_ptr<SeenTable>> open(SqliteDatabase& db) {
+    GW_TRY_ASSIGN(int64_t key_0, db.query_integer("SELECT value FROM meta WHERE key='hash_key_0'"));
+    GW_TRY_ASSIGN(int64_t key_1, db.query_integer("SELECT value FROM meta WHERE key='hash_key_1'"));
+    auto find_in = [&](const char* level) {
+      return db.prepare(std::string("SELECT ") + row_columns + ", s.number FROM " + level +
+                        " AS i JOIN seen AS s ON s.number = i.number WHERE i.hash = ? AND s.id = ? AND s.scope = ?");
+    };
+    GW_TRY_ASSIGN(auto find_recent, find_in("recent"));
+    GW_TRY_ASSIGN(auto find_settled, find_in("settled"));
+    GW_TRY_ASSIGN(auto insert, db.prepare(std::string("INSERT INTO seen(") + row_columns + ", hash) VALUES(?,?,?,?,?,?,?,?,?)"));
+    GW_TRY_ASSIGN(auto insert_index, db.prepare("INSERT INTO recent VALUES(?, last_insert_rowid())"));
+    return std::unique_ptr<SeenTable>(new SeenTable(KeyedHash(static_cast<uint64_t>(key_0), static_cast<uint64_t>(key_1)), std::move(find_recent),
+                                                    std::move(find_settled), std::move(insert), std::move(insert_index)));
+  }
+
+  Result<std::optional<DedupRow>> find(std::string_view scope, std::string_view id) {
+    const int64_t hash = hash_(scope, id);
+    for (SqliteStatement* find : {&find_recent_, &find_settled_}) {
+      find->bind(0, hash).bind_text(1, id).bind_text(2, scope);
+      GW_TRY_ASSIGN(bool there, find->step());
+      if (!there) continue;
+      DedupRow row = read_row(*find);
+      last_found_ = {hash, find->integer(8)};
+      find->reset();
+      return std::optional<DedupRow>(std::move(row));
+    }
+    return std::optional<DedupRow>();
+  }
+  /// Where the row is that find() returned last.
+  RowKey last_found() const { return last_found_; }
+
+  /// The caller knows that it is not there.
+  Result<void> insert(const DedupRow& row) {
+    const int64_t hash = hash_(row.scope, row.id);
+    insert_.bind_text(0, row.scope).bind_text(1, row.id);
+    insert_.bind(2, static_cast<int64_t>(row.xid.high)).bind(3, static_cast<int64_t>(row.xid.low));
+    insert_.bind_text(4, row.queue).bind(5, static_cast<int64_t>(row.seq)).bind_blob(6, hash_bytes(row)).bind(7, row.seen_at_ms).bind(8, hash);
+    GW_TRY(insert_.run());
+    insert_index_.bind(0, hash);
+    return insert_index_.run();
+  }
+
+ private:
+  SeenTable(KeyedHash hash, SqliteStatement find_recent, SqliteStatement find_settled, SqliteStatement insert, SqliteStatement insert_index)
+      : hash_(hash), find_recent_(std::move(find_recent)), find_settled_(std::move(find_settled)), insert_(std::move(insert)),
+        insert_index_(std::move(insert_index)) {}
+  KeyedHash hash_;
+  RowKey last_found_;
+  SqliteStatement find_recent_, find_settled_, insert_, insert_index_;
+};
+
+}  // namespace
+
 class DedupStore::Impl {
  public:
   std::string name, directory, path, lock_path;
@@ -150,12 +258,17 @@ class DedupStore::Impl {
   // The statements must go before the database.
   std::unique_ptr<SqliteDatabase> db;
   struct Statements {
-    SqliteStatement begin, commit, insert, find, touch, savepoint, release, rollback_to, horizon;
+    SqliteStatement begin, commit, touch, savepoint, release, rollback_to, horizon;
   };
   std::unique_ptr<Statements> statements;
+  std::unique_ptr<SeenTable> seen;
+  int64_t inserted_since_count = recent_rows_max;  ///< how many rows `recent` may have more than at the last count
+  int64_t next_slice = 0;
   std::optional<Error> broken;  ///< a sync failed; nothing is believed any more
 
-  ~Impl() {
+  ~Impl() { close_database(); }
+  void close_database() {
+    seen.reset();
     statements.reset();
     db.reset();
   }
@@ -168,8 +281,8 @@ class DedupStore::Impl {
     if (broken) return *broken;
     return FileLock::take(lock_fd.get(), lock_path);
   }
-  Result<std::optional<DedupRow>> find_row(std::string_view scope, std::string_view id);
-  Result<bool> insert_row(const DedupRow& row);
+  /// True: it was not there.
+  Result<bool> insert_row(const DedupRow& row, std::optional<DedupRow>& existing);
   /// A new id, first sent when ids were known that are purged now. In the transaction that would insert it, so no purge comes between.
   Result<bool> too_old(const DedupRow& row);
   Result<void> begin() { return statements->begin.run(); }
@@ -182,6 +295,8 @@ class DedupStore::Impl {
   /// In a transaction.
   Result<void> note_clock();
   Result<void> checkpoint_if_long();
+  /// Moves a slice of `recent` into `settled` when it has grown. After a commit, under the lock.
+  Result<void> settle(uint64_t inserted);
   Result<uint64_t> decide_group(std::span<const DedupRow> rows, std::span<const size_t> group, std::vector<Decision>& into);
   Result<uint64_t> decide_rows(std::span<const DedupRow> rows, std::span<const uint32_t> groups, std::vector<Decision>& into);
   Result<std::vector<std::string>> findings();
@@ -241,18 +356,16 @@ Result<void> DedupStore::Impl::check_identity() {
 }
 
 Result<void> DedupStore::Impl::prepare_statements() {
-  const std::string columns = row_columns;
   GW_TRY_ASSIGN(auto begin_sql, db->prepare("BEGIN IMMEDIATE"));
   GW_TRY_ASSIGN(auto commit_sql, db->prepare("COMMIT"));
-  GW_TRY_ASSIGN(auto insert_sql, db->prepare("INSERT INTO seen(" + columns + ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"));
-  GW_TRY_ASSIGN(auto find_sql, db->prepare("SELECT " + columns + " FROM seen WHERE scope=? AND id=?"));
   GW_TRY_ASSIGN(auto touch_sql, db->prepare("UPDATE meta SET value=value+1 WHERE key='commits'"));
   GW_TRY_ASSIGN(auto savepoint_sql, db->prepare("SAVEPOINT g"));
   GW_TRY_ASSIGN(auto release_sql, db->prepare("RELEASE g"));
   GW_TRY_ASSIGN(auto rollback_sql, db->prepare("ROLLBACK TO g"));
   GW_TRY_ASSIGN(auto horizon_sql, db->prepare("SELECT value FROM meta WHERE key='horizon'"));
-  statements.reset(new Statements{std::move(begin_sql), std::move(commit_sql), std::move(insert_sql), std::move(find_sql), std::move(touch_sql),
+  statements.reset(new Statements{std::move(begin_sql), std::move(commit_sql), std::move(touch_sql),
                                   std::move(savepoint_sql), std::move(release_sql), std::move(rollback_sql), std::move(horizon_sql)});
+  GW_TRY_ASSIGN(seen, SeenTable::open(*db));
   return {};
 }
 
@@ -293,9 +406,9 @@ Result<void> DedupStore::Impl::touch(bool and_clock) {
   auto touched = statements->touch.run();
   if (touched && and_clock) {
     // A clock that cannot be right is not noted: whoever purges has to see it.
-    auto seen = read_clock();
-    if (!seen) touched = std::move(seen).error();
-    else if (seen->ahead_ms == 0 && seen->behind_ms == 0) touched = note_clock();
+    auto known = read_clock();
+    if (!known) touched = std::move(known).error();
+    else if (known->ahead_ms == 0 && known->behind_ms == 0) touched = note_clock();
   }
   if (!touched) return fail(std::move(touched).error());
   return commit();
@@ -309,23 +422,35 @@ Result<void> DedupStore::Impl::checkpoint_if_long() {
   return {};
 }
 
-Result<std::optional<DedupRow>> DedupStore::Impl::find_row(std::string_view scope, std::string_view id) {
-  SqliteStatement& find = statements->find;
-  find.bind_text(0, scope).bind_text(1, id);
-  GW_TRY_ASSIGN(bool there, find.step());
-  if (!there) return std::optional<DedupRow>();
-  DedupRow row = read_row(find);
-  find.reset();
-  return std::optional<DedupRow>(std::move(row));
+Result<void> DedupStore::Impl::settle(uint64_t inserted) {
+  inserted_since_count += static_cast<int64_t>(inserted);
+  if (inserted_since_count < recent_rows_max / recent_slices) return {};
+  GW_TRY_ASSIGN(int64_t rows, db->query_integer("SELECT count(*) FROM recent"));
+  inserted_since_count = 0;
+  if (rows < recent_rows_max) return {};
+  // A slice is a range of hashes: the pages of `settled` that it changes are neighbours.
+  const uint64_t width = UINT64_MAX / recent_slices + 1;
+  const int64_t from = static_cast<int64_t>(static_cast<uint64_t>(INT64_MIN) + static_cast<uint64_t>(next_slice) * width);
+  const int64_t to = static_cast<int64_t>(static_cast<uint64_t>(from) + width - 1);
+  next_slice = (next_slice + 1) % recent_slices;
+  GW_TRY(begin());
+  auto moved = [&]() -> Result<void> {
+    GW_TRY_ASSIGN(auto insert, db->prepare("INSERT INTO settled SELECT hash, number FROM recent WHERE hash BETWEEN ? AND ? ORDER BY hash, number"));
+    insert.bind(0, from).bind(1, to);
+    GW_TRY(insert.run());
+    GW_TRY_ASSIGN(auto remove, db->prepare("DELETE FROM recent WHERE hash BETWEEN ? AND ?"));
+    remove.bind(0, from).bind(1, to);
+    return remove.run();
+  }();
+  if (!moved) return fail(std::move(moved).error());
+  return commit();
 }
 
-Result<bool> DedupStore::Impl::insert_row(const DedupRow& row) {
-  SqliteStatement& insert = statements->insert;
-  insert.bind_text(0, row.scope).bind_text(1, row.id);
-  insert.bind(2, static_cast<int64_t>(row.xid.high)).bind(3, static_cast<int64_t>(row.xid.low));
-  insert.bind_text(4, row.queue).bind(5, static_cast<int64_t>(row.seq)).bind_blob(6, hash_bytes(row)).bind(7, row.seen_at_ms);
-  GW_TRY(insert.run());
-  return db->changes() == 1;
+Result<bool> DedupStore::Impl::insert_row(const DedupRow& row, std::optional<DedupRow>& existing) {
+  GW_TRY_ASSIGN(existing, seen->find(row.scope, row.id));
+  if (existing) return false;
+  GW_TRY(seen->insert(row));
+  return true;
 }
 
 Result<bool> DedupStore::Impl::too_old(const DedupRow& row) {
@@ -334,7 +459,7 @@ Result<bool> DedupStore::Impl::too_old(const DedupRow& row) {
   int64_t horizon = there ? statements->horizon.integer(0) : 0;
   statements->horizon.reset();
   if (row.first_sent_ms > horizon) return false;
-  GW_TRY_ASSIGN(auto existing, find_row(row.scope, row.id));
+  GW_TRY_ASSIGN(auto existing, seen->find(row.scope, row.id));
   return !existing;
 }
 
@@ -347,12 +472,11 @@ Result<uint64_t> DedupStore::Impl::decide_group(std::span<const DedupRow> rows, 
     into[i].too_old = old;
     refused |= old;
     if (old) continue;
-    GW_TRY_ASSIGN(bool is_new, insert_row(rows[i]));
+    std::optional<DedupRow> existing;
+    GW_TRY_ASSIGN(bool is_new, insert_row(rows[i], existing));
     into[i].inserted = is_new;
     inserted += is_new;
     if (is_new) continue;
-    GW_TRY_ASSIGN(auto existing, find_row(rows[i].scope, rows[i].id));
-    if (!existing) return system_error(ExitCode::system, "database '" + path + "': a row is there and is not");
     refused |= existing->other_body(rows[i]);
     into[i].existing = *std::move(existing);
   }
@@ -405,6 +529,9 @@ Result<std::vector<DedupStore::Decision>> DedupStore::decide(std::span<const Ded
     GW_TRY(d.fail(std::move(inserted).error()));
   }
   GW_TRY(d.commit());
+  // The commit holds whatever becomes of this upkeep; a full disk only delays it.
+  auto upkeep = d.settle(*inserted);
+  if (!upkeep && upkeep.error().code == ExitCode::io_error && !d.broken) d.broken = upkeep.error();
   GW_TRY(d.checkpoint_if_long());
   return decisions;
 }
@@ -412,7 +539,7 @@ Result<std::vector<DedupStore::Decision>> DedupStore::decide(std::span<const Ded
 Result<std::optional<DedupRow>> DedupStore::find(const std::string& scope, const std::string& id) {
   std::lock_guard<std::mutex> one(impl_->mutex);
   if (impl_->broken) return *impl_->broken;
-  return impl_->find_row(scope, id);
+  return impl_->seen->find(scope, id);
 }
 
 Result<std::vector<bool>> DedupStore::mark(const std::string& scope, std::span<const std::string> ids) {
@@ -434,39 +561,35 @@ Result<std::vector<bool>> DedupStore::mark(const std::string& scope, std::span<c
 
 namespace {
 
-/// (scope, id) of up to `purge_batch_rows` rows before the cut that nobody uses, after `from`; `from` moves on.
-struct PurgeCursor {
-  int64_t seen_at = INT64_MIN;
-  std::string scope, id;
-  bool end = false;
-};
-
-Result<std::vector<std::pair<std::string, std::string>>> purgeable(SqliteDatabase& db, int64_t cut_ms,
-                                                                   const std::function<bool(const Xid&)>& in_use, PurgeCursor& at) {
-  GW_TRY_ASSIGN(SqliteStatement select, db.prepare("SELECT scope, id, xid_high, xid_low, seen_at FROM seen WHERE seen_at < ?1 AND "
-                                                   "(seen_at, scope, id) > (?2, ?3, ?4) ORDER BY seen_at, scope, id LIMIT ?5"));
-  PurgeCursor from = at;
-  select.bind(0, cut_ms).bind(1, from.seen_at).bind_text(2, from.scope).bind_text(3, from.id).bind(4, purge_batch_rows);
-  std::vector<std::pair<std::string, std::string>> keys;
+/// Looks at up to `purge_batch_rows` rows after `after` (which moves on) for those before the cut that nobody uses. Rows are in the order
+/// in which they came, but clocks go back: all are looked at.
+Result<std::vector<RowKey>> purgeable(SqliteDatabase& db, int64_t cut_ms, const std::function<bool(const Xid&)>& in_use, int64_t& after,
+                                      bool& end) {
+  GW_TRY_ASSIGN(SqliteStatement select, db.prepare("SELECT hash, number, xid_high, xid_low, seen_at FROM seen WHERE number > ? ORDER BY number LIMIT ?"));
+  select.bind(0, after).bind(1, purge_batch_rows);
+  std::vector<RowKey> keys;
   int64_t rows = 0;
   for (;; ++rows) {
     GW_TRY_ASSIGN(bool there, select.step());
     if (!there) break;
-    at.scope = select.bytes(0);
-    at.id = select.bytes(1);
-    at.seen_at = select.integer(4);
+    after = select.integer(1);
+    if (select.integer(4) >= cut_ms) continue;
     Xid xid{static_cast<uint64_t>(select.integer(2)), static_cast<uint64_t>(select.integer(3))};
-    if (xid == Xid{} || !in_use(xid)) keys.emplace_back(at.scope, at.id);
+    if (xid == Xid{} || !in_use(xid)) keys.push_back({select.integer(0), after});
   }
-  at.end = rows < purge_batch_rows;
+  end = rows < purge_batch_rows;
   return keys;
 }
 
-Result<void> delete_keys(SqliteDatabase& db, const std::vector<std::pair<std::string, std::string>>& keys) {
-  GW_TRY_ASSIGN(SqliteStatement remove, db.prepare("DELETE FROM seen WHERE scope=? AND id=?"));
-  for (const auto& [scope, id] : keys) {
-    remove.bind_text(0, scope).bind_text(1, id);
-    GW_TRY(remove.run());
+Result<void> delete_keys(SqliteDatabase& db, const std::vector<RowKey>& keys) {
+  for (const char* table : {"recent", "settled", "seen"}) {
+    std::string by_hash = table == std::string_view("seen") ? "" : "hash=?2 AND ";
+    GW_TRY_ASSIGN(SqliteStatement remove, db.prepare(std::string("DELETE FROM ") + table + " WHERE " + by_hash + "number=?1"));
+    for (const RowKey& key : keys) {
+      remove.bind(0, key.number);
+      if (!by_hash.empty()) remove.bind(1, key.hash);
+      GW_TRY(remove.run());
+    }
   }
   return {};
 }
@@ -483,13 +606,14 @@ Result<uint64_t> DedupStore::purge(int64_t cut_ms, const std::function<bool(cons
   Impl& d = *impl_;
   std::lock_guard<std::mutex> one(d.mutex);
   uint64_t count = 0;
-  PurgeCursor cursor;
+  int64_t after = 0;
+  bool end = false;
   // Each batch is a transaction of its own that also raises the horizon, so listeners wait for a batch at most. To raise it
   // early is safe: it refuses more.
-  while (!cursor.end) {
+  while (!end) {
     GW_TRY_ASSIGN(FileLock guard, d.lock());
     if (!dry_run) GW_TRY(d.begin());
-    auto keys = purgeable(*d.db, cut_ms, in_use, cursor);
+    auto keys = purgeable(*d.db, cut_ms, in_use, after, end);
     Result<void> done = keys ? Result<void>() : Result<void>(keys.error());
     if (done) count += keys->size();
     if (dry_run) {
@@ -513,10 +637,10 @@ Result<bool> DedupStore::forget(const std::string& scope, const std::string& id,
   if (d.broken) return *d.broken;
   GW_TRY_ASSIGN(FileLock guard, d.lock());
   GW_TRY(d.begin());
-  auto row = d.find_row(scope, id);
+  auto row = d.seen->find(scope, id);
   Result<void> done = row ? Result<void>() : Result<void>(row.error());
   bool old = row && *row && (*row)->seen_at_ms < cut_ms && !in_use((*row)->xid);
-  if (done && old) done = delete_keys(*d.db, {{scope, id}});
+  if (done && old) done = delete_keys(*d.db, {d.seen->last_found()});
   if (!done) return d.fail(std::move(done).error()).error();
   GW_TRY(d.commit());
   GW_TRY(d.checkpoint_if_long());
@@ -532,7 +656,7 @@ Result<DedupStore::Clock> DedupStore::Impl::read_clock() {
   GW_TRY_ASSIGN(int64_t wall, db->query_integer("SELECT value FROM meta WHERE key='clock_wall'"));
   GW_TRY_ASSIGN(int64_t boot_clock, db->query_integer("SELECT value FROM meta WHERE key='clock_boot'"));
   GW_TRY_ASSIGN(int64_t boot, db->query_integer("SELECT value FROM meta WHERE key='boot'"));
-  GW_TRY_ASSIGN(int64_t newest, db->query_integer("SELECT coalesce(max(seen_at), 0) FROM seen"));
+  GW_TRY_ASSIGN(int64_t newest, db->query_integer("SELECT seen_at FROM seen ORDER BY number DESC LIMIT 1"));
   Clock clock;
   const int64_t now = now_ms();
   if (wall == 0) return clock;
@@ -565,28 +689,25 @@ Result<void> DedupStore::accept_clock() {
 }
 
 Result<void> DedupStore::list(const std::function<bool(const DedupRow&)>& visit) {
-  PurgeCursor at;
+  int64_t after = 0;
   // Page by page: a reader that stays open would keep the log from being emptied.
   for (;;) {
     std::vector<DedupRow> page;
     {
       std::lock_guard<std::mutex> one(impl_->mutex);
       GW_TRY_ASSIGN(SqliteStatement select, impl_->db->prepare(std::string("SELECT ") + row_columns +
-                                                               " FROM seen WHERE (seen_at, scope, id) > (?, ?, ?) "
-                                                               "ORDER BY seen_at, scope, id LIMIT ?"));
-      select.bind(0, at.seen_at).bind_text(1, at.scope).bind_text(2, at.id).bind(3, list_batch_rows);
+                                                               ", number FROM seen WHERE number > ? ORDER BY number LIMIT ?"));
+      select.bind(0, after).bind(1, list_batch_rows);
       for (;;) {
         GW_TRY_ASSIGN(bool there, select.step());
         if (!there) break;
         page.push_back(read_row(select));
+        after = select.integer(8);
       }
     }
     for (const DedupRow& row : page)
       if (!visit(row)) return {};
     if (page.size() < static_cast<size_t>(list_batch_rows)) return {};
-    at.seen_at = page.back().seen_at_ms;
-    at.scope = page.back().scope;
-    at.id = page.back().id;
   }
 }
 
@@ -626,7 +747,12 @@ Result<std::vector<std::string>> DedupStore::Impl::findings() {
       {"SELECT count(*) FROM seen WHERE length(body_sha256) != 32", "rows whose body hash has not 32 bytes"},
       {"SELECT count(*) FROM seen WHERE length(CAST(id AS BLOB)) NOT BETWEEN 1 AND 255", "rows whose id has not 1 to 255 bytes"},
       {"SELECT count(*) FROM seen WHERE seen_at <= 0", "rows without a time"},
-      {"SELECT 2 - count(*) FROM meta WHERE key IN ('horizon', 'commits') AND value >= 0", "missing records of the store itself"},
+      {"SELECT 4 - count(*) FROM meta WHERE key IN ('horizon', 'commits', 'hash_key_0', 'hash_key_1')", "missing records of the store itself"},
+      {"SELECT count(*) FROM seen AS s WHERE NOT EXISTS (SELECT 1 FROM recent AS i WHERE i.hash = s.hash AND i.number = s.number) "
+       "AND NOT EXISTS (SELECT 1 FROM settled AS i WHERE i.hash = s.hash AND i.number = s.number)",
+       "rows that their index does not find"},
+      {"SELECT (SELECT count(*) FROM recent) + (SELECT count(*) FROM settled) - (SELECT count(*) FROM seen)", "index entries too many or too few"},
+      {"SELECT count(*) FROM (SELECT 1 FROM seen GROUP BY hash, scope, id HAVING count(*) > 1)", "ids that are there twice"},
   };
   for (const auto& [sql, what] : rules) {
     auto count = db->query_integer(sql);
@@ -646,9 +772,9 @@ Result<void> DedupStore::Impl::rebuild() {
   // DELETE journal: the new file is complete in itself when it takes the place of the old one.
   GW_TRY(fresh->exec("PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;"));
   GW_TRY(fresh->exec((std::string("BEGIN IMMEDIATE;") + schema_sql).c_str()));
-  GW_TRY_ASSIGN(auto insert, fresh->prepare(std::string("INSERT INTO seen(") + row_columns + ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"));
-  // Once through the table and once through its index: what one of them cannot read the other may.
-  for (const char* order : {"scope, id", "seen_at", "scope DESC, id DESC", "seen_at DESC"}) {
+  GW_TRY_ASSIGN(auto table, SeenTable::open(*fresh));
+  // From both ends: what is behind a damaged page is reached from the other.
+  for (const char* order : {"number", "number DESC"}) {
     auto select = db->prepare(std::string("SELECT ") + row_columns + " FROM seen ORDER BY " + order);
     if (!select) continue;
     for (;;) {
@@ -656,20 +782,17 @@ Result<void> DedupStore::Impl::rebuild() {
       if (!there || !*there) break;
       DedupRow row = read_row(*select);
       if (row.id.empty() || row.id.size() > 255 || row.seen_at_ms <= 0) continue;
-      insert.bind_text(0, row.scope).bind_text(1, row.id);
-      insert.bind(2, static_cast<int64_t>(row.xid.high)).bind(3, static_cast<int64_t>(row.xid.low));
-      insert.bind_text(4, row.queue).bind(5, static_cast<int64_t>(row.seq)).bind_blob(6, hash_bytes(row)).bind(7, row.seen_at_ms);
-      GW_TRY(insert.run());
+      GW_TRY_ASSIGN(auto known, table->find(row.scope, row.id));
+      if (!known) GW_TRY(table->insert(row));
     }
   }
   auto horizon = db->query_integer("SELECT value FROM meta WHERE key='horizon'");
   // Rows may be lost. If even the horizon is, everything up to now counts as forgotten: refused rather than delivered twice.
   GW_TRY(raise_horizon(*fresh, horizon ? *horizon : now_ms()));
   GW_TRY(fresh->exec("COMMIT"));
-  { SqliteStatement done = std::move(insert); }
+  table.reset();
   fresh.reset();
-  statements.reset();
-  db.reset();
+  close_database();
   for (const char* suffix : {"-wal", "-shm", ""})
     if (::rename((path + suffix).c_str(), (aside + suffix).c_str()) != 0 && errno != ENOENT) return errno_error("rename", path + suffix, errno);
   if (::rename(fresh_path.c_str(), path.c_str()) != 0) return errno_error("rename", fresh_path, errno);
@@ -685,10 +808,11 @@ Result<std::vector<std::string>> DedupStore::check(bool repair) {
   GW_TRY_ASSIGN(FileLock guard, d.lock());
   GW_TRY_ASSIGN(auto found, d.findings());
   if (!repair || found.empty()) return found;
-  if (d.db->exec("REINDEX")) {
+  if (d.db->exec("BEGIN IMMEDIATE; DELETE FROM recent; DELETE FROM settled; INSERT INTO settled SELECT hash, number FROM seen ORDER BY hash, number; COMMIT")) {
     GW_TRY_ASSIGN(auto left, d.findings());
     if (left.empty()) return found;
   }
+  d.db->rollback();
   GW_TRY(d.rebuild());
   return found;
 }

@@ -88,8 +88,8 @@ class DedupStore {
   Result<Status> status();
   /// Marks ids as seen without a message (gw-dedup mark). Returns for each whether it was new.
   Result<std::vector<bool>> mark(const std::string& scope, std::span<const std::string> ids);
-  /// PRAGMA integrity_check and our own rules; one line per finding. repair rebuilds the database from what is readable (REINDEX, then
-  /// a copy), keeping the damaged file aside.
+  /// PRAGMA integrity_check and our own rules; one line per finding. repair rebuilds the index or, if that is not
+  /// enough, the database from what is readable, keeping the damaged file aside.
   Result<std::vector<std::string>> check(bool repair);
 
  private:
