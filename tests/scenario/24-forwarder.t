@@ -89,6 +89,7 @@ mapfile -t ids < <(printf 'kill-%s\n' $(seq 200))
 run_ok gw-send wait --timeout 0 "${ids[@]}"
 same 200 "$(cat "$T"/a/*.request | grep -a '^NServiceBus.Id: kill-' | sort -u | wc -l)" "each was sent"
 run_ok queue-inspect check
+run_exit 74 bash -c 'gw-send forward >/dev/full'
 run_exit 78 gw-send forward --once --config "$T/body.txt"
 run_exit 64 gw-send forward --once --retries x
 run_exit 64 gw-send forward --once --outages maybe

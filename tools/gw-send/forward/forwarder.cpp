@@ -87,7 +87,8 @@ Result<ExitCode> run_forwarder(Root& root, ForwardJob job) {
   Signals::install();
   GW_TRY(dispatcher.prepare());
   dispatcher.start(loop);
-  if (daemon) GW_TRY(print_ready("ready"));
+  Result<void> ready;
+  if (daemon) ready = print_ready("ready");
 
   std::atomic<bool> asker_gone{false};
   std::unique_ptr<ListReader> reader;
@@ -97,14 +98,16 @@ Result<ExitCode> run_forwarder(Root& root, ForwardJob job) {
     loop.round(round_ms);
     if (Signals::take_reload()) dispatcher.reload();
     const bool failed = dispatcher.failed();
-    if (stop_at_ms == 0 && (Signals::stop_requested() || asker_gone.load() || failed)) {
+    if (stop_at_ms == 0 && (Signals::stop_requested() || asker_gone.load() || failed || !ready)) {
       stop_at_ms = monotonic_ms() + (failed ? 0 : listed ? listed_grace_ms : grace_ms);
       loop.stop_starting();
       dispatcher.stop();
     }
     if (stop_at_ms != 0 && monotonic_ms() >= stop_at_ms) loop.abandon();
   }
-  return dispatcher.result();
+  GW_TRY_ASSIGN(ExitCode code, dispatcher.result());
+  GW_TRY(std::move(ready));
+  return code;
 }
 
 }  // namespace gw
