@@ -89,6 +89,8 @@ Result<UniqueFd> open_beneath(int dir, const std::string& name, int flags, mode_
   long fd;
   do fd = syscall(SYS_openat2, dir, name.c_str(), &how, sizeof how);
   while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+  // Kernels before 5.6 and valgrind have no openat2. Our names have no '..', and O_NOFOLLOW still guards the last part.
+  if (fd < 0 && errno == ENOSYS) fd = openat(dir, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, mode);
   if (fd < 0) return errno_error("open", shown, errno);
   return UniqueFd(static_cast<int>(fd));
 }
