@@ -64,6 +64,12 @@ same "e1 e2 e4 e3" "$(ids Sales)"
 put error later --id d1 --delay 1h
 run_ok queue-inspect move error Sales d1
 same deferred "$(queue-inspect list Sales d1 --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])')" "what was deferred stays deferred"
+put error short --id ttl1 --ttl 1h
+expires() { queue-inspect list "$1" ttl1 --json | grep -o '"expires_at":"[^"]*"'; }
+at=$(expires error)
+run_ok queue-inspect move error Sales ttl1
+same "$at" "$(expires Sales)" "a message still expires when it would have"
+run_ok queue-inspect purge Sales ttl1
 head -c 1000000 /dev/urandom >big
 run_ok queue-inspect put error big --id big
 run_ok queue-inspect move error Sales big
@@ -77,7 +83,7 @@ exec 7<pipe
 claimed() { queue-inspect list Sales big --json | grep -q '"state":"claimed".*"owner_pid":[1-9]'; }
 wait_until 10 claimed
 run_exit 1 queue-inspect move Sales error big -v
-same $':6\tskipped\terror' "$out"
+same $':7\tskipped\terror' "$out"
 run_exit 1 queue-inspect purge Sales big
 kill_daemon holder
 exec 7<&-
@@ -93,7 +99,7 @@ run_ok queue-inspect move error Sales --all
 run_ok queue-inspect take Sales --lines
 same "$(seq 1 10000 | md5sum)" "$(md5sum <.out)" "10,000 messages move in order"
 run_ok queue-inspect check
-like '^error: put 10007 = ready 0 \+ claimed 0 \+ deferred 0 \+ done 10007$' "$out"
+like '^error: put 10008 = ready 0 \+ claimed 0 \+ deferred 0 \+ done 10008$' "$out"
 
 # Purging.
 failed p1 T x r

@@ -10,14 +10,14 @@ import hashlib, json, sys, base64
 for line in sys.stdin:
     o = json.loads(line)
     body = o["body"].encode() if "body" in o else base64.b64decode(o["body_base64"]) if "body_base64" in o else open(o["body_file"], "rb").read()
-    print(o["id"], o["state"], hashlib.sha256(body).hexdigest()[:16], sorted(o["headers"].items()))'
+    print(o["id"], o["state"], o.get("due_at"), o.get("expires_at"), hashlib.sha256(body).hexdigest()[:16], sorted(o["headers"].items()))'
 }
 export_all() { queue-inspect export --all >all.tar; }
 import() { queue-inspect --root "$1" import "${@:3}" <"$2"; }
 
 run_ok queue-inspect create Sales Other Empty "$(head -c 150 /dev/zero | tr '\0' q)"
 put Sales one --id a1 --type T --header 'Note=100% "quoted"'
-put Sales two
+put Sales two --ttl 1h
 put Sales "" --id empty
 put Sales later --id d1 --at 2099-01-01T00:00:00Z
 head -c 300000 /dev/urandom >big

@@ -2,7 +2,7 @@
 //
 //   QUEUE/              directory, one for each queue; records GATEPOST.format, GATEPOST.max_bytes, GATEPOST.journal
 //   QUEUE/SEQ.body      the body
-//   QUEUE/SEQ.headers   the headers as text; records GATEPOST.queue, .seq, .state, .put_at, .due_at, .failures, .body_sha256
+//   QUEUE/SEQ.headers   the headers as text; records GATEPOST.queue, .seq, .state, .put_at, .due_at, .expires_at, .failures, .body_sha256
 //
 // The headers come second, so that their records can vouch for a body that was streamed.
 #include <fcntl.h>
@@ -61,6 +61,7 @@ Result<void> export_message(TarWriter& tar, const std::string& queue, const Sele
   headers.records["GATEPOST.state"] = to_string(one.info.state);
   headers.records["GATEPOST.put_at"] = format_rfc3339(one.info.put_at_ms);
   if (one.info.due_at_ms != 0) headers.records["GATEPOST.due_at"] = format_rfc3339(one.info.due_at_ms);
+  if (one.info.expires_at_ms != 0) headers.records["GATEPOST.expires_at"] = format_rfc3339(one.info.expires_at_ms);
   headers.records["GATEPOST.failures"] = std::to_string(one.info.failures);
   headers.records["GATEPOST.body_sha256"] = hex(digest.finish());
   GW_TRY(tar.begin(headers));
@@ -151,7 +152,7 @@ struct Entry {
   std::string queue;  ///< as the archive has it
   uint64_t seq = 0;
   std::string put_at;
-  int64_t due_at_ms = 0;
+  int64_t due_at_ms = 0, expires_at_ms = 0;
   Headers headers;
   Sha256 body_sha256{};
   uint64_t body_bytes = 0;
@@ -273,12 +274,17 @@ class ArchiveReader {
     auto [end, error] = std::from_chars(seq.data(), seq.data() + seq.size(), entry.seq);
     if (error != std::errc() || *end != '\0') return bad_member(member.name, "no message number");
     entry.put_at = find(member, "GATEPOST.put_at").value_or("");
-    if (auto due = find(member, "GATEPOST.due_at")) {
-      auto ms = parse_time_ms(*due, 0);
-      if (!ms) return bad_member(member.name, "'" + *due + "' is not a time");
-      entry.due_at_ms = *ms;
-    }
+    GW_TRY_ASSIGN(entry.due_at_ms, time_record(member, "GATEPOST.due_at"));
+    GW_TRY_ASSIGN(entry.expires_at_ms, time_record(member, "GATEPOST.expires_at"));
     return visitor_.on_message(std::move(entry));
+  }
+
+  static Result<int64_t> time_record(const TarMember& member, const char* key) {
+    auto text = find(member, key);
+    if (!text) return int64_t{0};
+    auto ms = parse_time_ms(*text, 0);
+    if (!ms) return bad_member(member.name, "'" + *text + "' is not a time");
+    return *ms;
   }
 
   static std::optional<std::string> find(const TarMember& member, const char* key) {
@@ -387,6 +393,7 @@ class Importer {
     }
     PutOptions how;
     how.due_at_ms = entry.due_at_ms;
+    how.expires_at_ms = entry.expires_at_ms;
     // The message's place in its first queue is part of the key: an archive can hold an id twice, and a message that came from
     // there before, and was handled, does not come again.
     std::string key = id + " " + entry.queue + ":" + std::to_string(entry.seq) + " " + entry.put_at;

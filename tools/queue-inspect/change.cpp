@@ -136,6 +136,7 @@ Result<ExitCode> move(const Options& options, const CommonOptions& common) {
   change.apply = [&target](Transaction& transaction, Claim&& claim, const MessageInfo& before) {
     PutOptions how;
     how.due_at_ms = before.state == MessageState::deferred ? before.due_at_ms : 0;
+    how.expires_at_ms = before.expires_at_ms;
     transaction.put(target, claim.message(), how);
     transaction.ack(std::move(claim));
   };
