@@ -171,6 +171,11 @@ bool is_time_to_be_received(std::string_view name) {
   return equal_no_case(inner_name(name), header::time_to_be_received);
 }
 
+/// Nearly all names and values are ASCII.
+bool is_utf8(std::string_view text) {
+  return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) < 0; }) || utf8_ok(text);
+}
+
 std::string missing(std::string_view name) { return "Required header '" + std::string(name) + "' missing."; }
 
 }  // namespace
@@ -194,7 +199,7 @@ std::string wire_encode(std::string_view text) {
 }
 
 std::string wire_decode(std::string_view text) {
-  if (text.find_first_of("%+") == std::string_view::npos) return std::string(text);
+  if (std::none_of(text.begin(), text.end(), [](char c) { return c == '%' || c == '+'; })) return std::string(text);
   std::string result;
   result.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
@@ -221,8 +226,8 @@ std::variant<Headers, WireRefusal> decode_wire_fields(std::span<const std::pair<
   for (const auto& [raw_name, raw_value] : fields) {
     std::string name = wire_decode(raw_name), value = wire_decode(raw_value);
     if (name.empty() || has_control(name)) return WireRefusal{400, "header name with control characters"};
-    if (!utf8_ok(name)) return WireRefusal{400, "header name is not UTF-8"};
-    if (!utf8_ok(value)) return WireRefusal{400, "header '" + name + "' is not UTF-8"};
+    if (!is_utf8(name)) return WireRefusal{400, "header name is not UTF-8"};
+    if (!is_utf8(value)) return WireRefusal{400, "header '" + name + "' is not UTF-8"};
     for (const auto& entry : entries)
       if (equal_no_case(entry.name, name)) return WireRefusal{400, "header '" + name + "' is there twice"};
     entries.push_back({std::move(name), std::move(value)});
