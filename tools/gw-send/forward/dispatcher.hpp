@@ -69,6 +69,7 @@ class Dispatcher {
  private:
   struct Site;
   struct Settlement;
+  struct SettledMessage;
   using SitePtr = std::unique_ptr<Site>;
 
   // configuration (dispatcher_sites.cpp)
@@ -116,6 +117,9 @@ class Dispatcher {
   void settle_final(TransferPtr transfer, Site& site, Settlement& into, OutcomeState state, const std::string& reason, bool gave_up);
   void note_answer(Site& site, const Transfer& transfer);
   void commit(Settlement& settlement);
+  std::vector<Transaction> transactions_for(Settlement& settlement, std::vector<size_t>& transaction_of);
+  void committed(const SettledMessage& after);
+  void not_committed(const SettledMessage& after, const Error& error);
   bool record_outcomes(Settlement& settlement);
   std::optional<Outcome> known_outcome(const std::string& id, const std::string& site);
 

@@ -1,5 +1,6 @@
 // From answers to outcomes: acks, retries, the error queue.
 #include <algorithm>
+#include <set>
 
 #include "diag.hpp"
 #include "dispatcher_site.hpp"
@@ -13,6 +14,7 @@ namespace {
 constexpr size_t reason_body_bytes = 1024;
 constexpr size_t late_outcomes_max = 100'000;
 constexpr int64_t commit_trouble_pause_ms = 1000;
+constexpr size_t outboxes_of_their_own_max = 4, shared_transaction_max = 1000;
 constexpr int64_t after_probe_ms = 50;  // a message that was just tried lets another one be the next probe
 
 bool is_delivered(const HttpAnswer& answer) { return answer.status == 200 && answer.complete && answer.body == "OK"; }
@@ -36,25 +38,34 @@ std::string describe(const HttpAnswer& answer) {
 
 }  // namespace
 
+/// What is told of a message when its commit has succeeded or failed.
+struct Dispatcher::SettledMessage {
+  size_t site = 0;
+  uint64_t seq = 0;
+  std::string id;
+  unsigned attempt = 0;
+  int status = 0;
+  std::string reason;
+  int64_t next_try_ms = 0;
+  OutcomeState state = OutcomeState::stored;
+};
+
 /// What a group of transfers comes to; committed together.
 struct Dispatcher::Settlement {
-  struct After {
-    size_t site = 0;
-    uint64_t seq = 0;
-    std::string id;
-    unsigned attempt = 0;
-    int status = 0;
-    std::string reason;
-    int64_t next_try_ms = 0;
-    OutcomeState state = OutcomeState::stored;
+  using After = SettledMessage;
+  /// One message that leaves the forwarder's hands.
+  struct Item {
+    Claim claim;
+    std::optional<Defer> defer;     ///< nullopt: ack
+    std::optional<Message> failed;  ///< for the error queue
+    After after;
   };
   std::vector<Outcome> outcomes;
-  std::vector<Transaction> transactions;
-  std::vector<After> after;  // parallel to transactions
+  std::vector<Item> items;
 
-  void add(Transaction transaction, Outcome outcome, size_t site, uint64_t seq) {
-    after.push_back({site, seq, outcome.id, outcome.attempts, outcome.status, outcome.reason, outcome.next_try_ms, outcome.state});
-    transactions.push_back(std::move(transaction));
+  void add(Claim&& claim, Outcome outcome, size_t site, std::optional<Defer> defer = {}, std::optional<Message> failed = {}) {
+    After after{site, claim.seq(), outcome.id, outcome.attempts, outcome.status, outcome.reason, outcome.next_try_ms, outcome.state};
+    items.push_back({std::move(claim), defer, std::move(failed), std::move(after)});
     outcomes.push_back(std::move(outcome));
   }
 };
@@ -154,11 +165,8 @@ void Dispatcher::settle_delivered(TransferPtr transfer, Site& site, Settlement& 
   outcome.status = transfer->answer.status;
   site.record.last_delivered_ms = now;
   site.record_changed = true;
-  const uint64_t seq = transfer->claim.seq();
-  if (!site.unanswered.empty()) site.unanswered.erase(seq);
-  Transaction transaction;
-  transaction.ack(std::move(transfer->claim));
-  into.add(std::move(transaction), std::move(outcome), site.number, seq);
+  if (!site.unanswered.empty()) site.unanswered.erase(transfer->claim.seq());
+  into.add(std::move(transfer->claim), std::move(outcome), site.number);
 }
 
 void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& into) {
@@ -199,12 +207,9 @@ void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& int
   outcome.status = answer.status;
   outcome.reason = reason;
   outcome.next_try_ms = decision.due_at_ms;
-  const uint64_t seq = info.seq;
   const int64_t due = counts ? decision.due_at_ms : decision.due_at_ms + after_probe_ms;
-  Transaction transaction;
-  transaction.defer(std::move(transfer->claim), Defer{due, counts});
-  into.add(std::move(transaction), std::move(outcome), site.number, seq);
-  into.after.back().attempt = counts ? into.after.back().attempt : into.after.back().attempt + 1;
+  into.add(std::move(transfer->claim), std::move(outcome), site.number, Defer{due, counts});
+  if (!counts) ++into.items.back().after.attempt;  // it was one, though it does not count
 }
 
 std::optional<Outcome> Dispatcher::known_outcome(const std::string& id, const std::string& site) {
@@ -229,7 +234,7 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
   outcome.status = answer.status;
   outcome.reason = gave_up ? "given up after " + human_duration(settings_->policy.give_up_after_ms) + (reason.empty() ? "" : ": " + reason)
                            : reason;
-  Transaction transaction;
+  std::optional<Message> for_error_queue;
   if (state == OutcomeState::failed) {
     if (auto opened = open_error_queue(); !opened || !error_queue_) {
       site.paused_until_ms = now_ms() + commit_trouble_pause_ms;
@@ -251,12 +256,10 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
     if (const auto last = known_outcome(outcome.id, site.key); info.failures > 0 && last)
       failed.headers.set(header::retries_timestamp, format_nsb_time(last->since_ms * 1000));
     add_failure_headers(failed.headers, failure);
-    transaction.put(error_queue_, std::move(failed));
+    for_error_queue = std::move(failed);
   }
-  const uint64_t seq = info.seq;
-  site.unanswered.erase(seq);
-  transaction.ack(std::move(transfer->claim));
-  into.add(std::move(transaction), std::move(outcome), site.number, seq);
+  site.unanswered.erase(info.seq);
+  into.add(std::move(transfer->claim), std::move(outcome), site.number, {}, std::move(for_error_queue));
 }
 
 /// False: the store is broken, nothing may be acked.
@@ -283,48 +286,86 @@ bool Dispatcher::record_outcomes(Settlement& settlement) {
   return true;
 }
 
+/// One transaction for each message, so that one that fails hinders no other; they share the syncs of their outbox. Where
+/// many outboxes are concerned they go into one: its decision is one sync instead of one for each outbox.
+std::vector<Transaction> Dispatcher::transactions_for(Settlement& settlement, std::vector<size_t>& transaction_of) {
+  std::set<size_t> sites;
+  for (const Settlement::Item& item : settlement.items) sites.insert(item.after.site);
+  const bool together = sites.size() > outboxes_of_their_own_max;
+  std::vector<Transaction> transactions;
+  size_t shared = 0, shared_left = 0;
+  for (Settlement::Item& item : settlement.items) {
+    const bool join = together && !item.failed;
+    size_t index = transactions.size();
+    if (join && shared_left > 0) {
+      index = shared;
+      --shared_left;
+    } else {
+      transactions.emplace_back();
+      if (join) shared = index, shared_left = shared_transaction_max - 1;
+    }
+    transaction_of.push_back(index);
+    Transaction& transaction = transactions[index];
+    if (item.failed) transaction.put(error_queue_, std::move(*item.failed));
+    if (item.defer)
+      transaction.defer(std::move(item.claim), *item.defer);
+    else
+      transaction.ack(std::move(item.claim));
+  }
+  return transactions;
+}
+
 void Dispatcher::commit(Settlement& settlement) {
   if (!record_outcomes(settlement)) {
-    // Destroying the transactions gives every message back.
-    for (const Settlement::After& after : settlement.after) {
-      --sites_[after.site]->out;
+    // Destroying the claims gives every message back.
+    for (const Settlement::Item& item : settlement.items) {
+      --sites_[item.after.site]->out;
       --out_;
     }
     return;
   }
-  if (settlement.transactions.empty()) return;
-  auto results = root_.commit_all(std::move(settlement.transactions));
-  for (size_t i = 0; i < results.size(); ++i) {
-    const Settlement::After& after = settlement.after[i];
-    Site& site = *sites_[after.site];
-    --site.out;
+  if (settlement.items.empty()) return;
+  std::vector<size_t> transaction_of;
+  auto results = root_.commit_all(transactions_for(settlement, transaction_of));
+  for (size_t i = 0; i < settlement.items.size(); ++i) {
+    const Settlement::After& after = settlement.items[i].after;
+    const auto& result = results[transaction_of[i]];
+    --sites_[after.site]->out;
     --out_;
-    site.look = true;
-    if (!results[i]) {
-      const Error& error = results[i].error();
-      event(Level::error, "commit-failed", {{"id", after.id}, {"site", site.key}, {"reason", error.text}});
-      if (error.code != ExitCode::not_now) fail(error);
-      site.paused_until_ms = now_ms() + commit_trouble_pause_ms;
-      if (job_.mode == ForwardJob::Mode::listed) site.listed.add(site.paused_until_ms, after.seq);
+    sites_[after.site]->look = true;
+    if (result)
+      committed(after);
+    else
+      not_committed(after, result.error());
+  }
+}
+
+void Dispatcher::not_committed(const SettledMessage& after, const Error& error) {
+  Site& site = *sites_[after.site];
+  event(Level::error, "commit-failed", {{"id", after.id}, {"site", site.key}, {"reason", error.text}});
+  if (error.code != ExitCode::not_now) fail(error);
+  site.paused_until_ms = now_ms() + commit_trouble_pause_ms;
+  if (job_.mode == ForwardJob::Mode::listed) site.listed.add(site.paused_until_ms, after.seq);
+  if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
+}
+
+void Dispatcher::committed(const SettledMessage& after) {
+  Site& site = *sites_[after.site];
+  switch (after.state) {
+    case OutcomeState::delivered:
+      event(Level::debug, "delivered", {{"id", after.id}, {"site", site.key}, {"attempt", after.attempt}});
+      return;
+    case OutcomeState::expired:
+      event(Level::warn, "expired", {{"id", after.id}, {"site", site.key}});
+      return;
+    case OutcomeState::stored:
+      if (job_.mode == ForwardJob::Mode::listed) site.listed.add(after.next_try_ms, after.seq);
       if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
-      continue;
-    }
-    switch (after.state) {
-      case OutcomeState::delivered:
-        event(Level::debug, "delivered", {{"id", after.id}, {"site", site.key}, {"attempt", after.attempt}});
-        break;
-      case OutcomeState::expired:
-        event(Level::warn, "expired", {{"id", after.id}, {"site", site.key}});
-        break;
-      case OutcomeState::stored:
-        if (job_.mode == ForwardJob::Mode::listed) site.listed.add(after.next_try_ms, after.seq);
-        if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
-        attempt_event(after.id, site.key, after.attempt, after.status, after.reason, after.next_try_ms);
-        break;
-      default:
-        ++failed_total_;
-        attempt_event(after.id, site.key, after.attempt, after.status, after.reason, 0);
-    }
+      return attempt_event(after.id, site.key, after.attempt, after.status, after.reason, after.next_try_ms);
+    case OutcomeState::failed:
+    case OutcomeState::purged:
+      ++failed_total_;
+      return attempt_event(after.id, site.key, after.attempt, after.status, after.reason, 0);
   }
 }
 
