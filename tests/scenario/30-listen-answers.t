@@ -98,6 +98,28 @@ Host: x
 R
 like '^stdin	200	OK' "$out" '/healthz'
 
+# What a real gateway sent is accepted as it is.
+start_daemon sent gw-listen --endpoint Sent --channel http://127.0.0.1:0/
+port=$(sed 's/.*:\([0-9]*\)\/.*/\1/' <<<"$ready_line")
+for recorded in price ask answer two-sites-store1 xml-unicode; do
+  run_ok http "$port" "$SRC/tests/data/wire/sent/$recorded.request"
+  like "^$recorded	200	OK" "$out"
+done
+run_ok http "$port" "$SRC/tests/data/wire/sent/two-sites-store2-retried.request"
+like '	200	OK|	422	' "$out" 'the copy for the other site has the same id'
+run_ok queue-inspect show Sent --where 'type=Prices.AskPrice' --json
+like '"NServiceBus.OriginatingSite":"http,http://localhost:25898/Headquarter/"' "$out"
+
+# The time to be received ends also for a message that does not say when it was sent.
+sed 's/id-1\r/short/; s/^NServiceBus.Gateway: True/NServiceBus.TimeToBeReceived: 00:00:01\r\n&/' "$answers/01-plain.request" >short.request
+sed -i 's/^\(NServiceBus[^:]*: short\)$/\1\r/' short.request
+run_ok http "$port" --host x short.request
+run_ok queue-inspect purge Sent --where 'id!=short'
+expired() { ! queue-inspect take Sent 2>expired.err && grep -q 'expired.*id=short' expired.err; }
+sleep 1.2 # its time passes; to look earlier would take it
+check 'it expires' expired
+stop_daemon sent
+
 stop_daemon listen
 same '' "$(find "$GW_ROOT" -name '*passwd*')" 'an id is never a path'
 run_ok queue-inspect check
