@@ -373,7 +373,7 @@ class RootImpl {
   Modes modes_;
   uint64_t epoch_ = 0;
   std::atomic<uint32_t> incarnation_{0};
-  unsigned slot_ = 0;
+  std::atomic<unsigned> slot_{0};  // read by threads that put before one of them takes a slot
   uint64_t xid_high_ = 0;
   std::mutex xid_mutex_;
   uint64_t xid_next_ = 1;
