@@ -137,9 +137,9 @@ check: ## everything below but crash and powerloss, at most some minutes; T="FIL
 	@$(BUILD_TESTED)
 ifeq ($(T),)
 	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests
-	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests
+	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests build/tsan/test-bin/stress
 	@$(RUN_TESTS) tests/unit.t $(sort $(wildcard tests/meta/*.t tests/scenario/*.t tests/fault/*.t tests/crash/*.t tests/model/*.t)) \
-	  asan:tests/unit.t $(ASAN_TESTS:%=asan:%) tsan:tests/unit.t
+	  asan:tests/unit.t $(ASAN_TESTS:%=asan:%) tsan:tests/unit.t tsan:tests/crash/31-stress-threads.t
 else
 	@$(RUN_TESTS) $(T)
 endif
@@ -161,9 +161,9 @@ check-model: ## the models of the queue, with seeded errors
 check-asan: ## unit tests and chosen scenarios under AddressSanitizer and UBSan
 	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests
 	@$(RUN_TESTS) asan:tests/unit.t $(ASAN_TESTS:%=asan:%)
-check-tsan: ## unit tests under ThreadSanitizer
-	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests
-	@$(RUN_TESTS) tsan:tests/unit.t
+check-tsan: ## unit tests and a stress of the queue under ThreadSanitizer
+	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests build/tsan/test-bin/stress
+	@$(RUN_TESTS) tsan:tests/unit.t tsan:tests/crash/31-stress-threads.t
 lint: ## manual pages, shell scripts, layering
 	@$(RUN_TESTS) tests/meta/lint.t
 

@@ -5,6 +5,7 @@
 #include <civetweb.h>
 #include <curl/curl.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -52,26 +53,41 @@ struct Slot {
   curl_slist* headers = nullptr;
 };
 
-/// About as many headers as a gateway request has.
-curl_slist* request_headers(unsigned n) {
+/// The headers of a gateway's request; a gw-listen takes them, too.
+curl_slist* request_headers(const std::string& run, unsigned n) {
+  const std::string id = run + std::to_string(n);
+  const std::string lines[] = {"Content-Type: application/x-www-form-urlencoded",
+                               "Expect:",
+                               "NServiceBus.Id: " + id,
+                               "NServiceBus.CallType: SingleCallSubmit",
+                               "NServiceBus.CorrelationId: " + id,
+                               "NServiceBus.Gateway: True",
+                               "NServiceBus.Header.NServiceBus.MessageId: " + id,
+                               "NServiceBus.Header.NServiceBus.CorrelationId: " + id,
+                               "NServiceBus.Header.NServiceBus.ConversationId: " + id,
+                               "NServiceBus.Header.NServiceBus.MessageIntent: Send",
+                               "NServiceBus.Header.NServiceBus.TimeSent: 2026-11-21+22%3A00%3A03%3A412000+Z",
+                               "NServiceBus.Header.NServiceBus.ContentType: text%2Fplain",
+                               "NServiceBus.Header.NServiceBus.EnclosedMessageTypes: Prices.PriceUpdated",
+                               "NServiceBus.Header.NServiceBus.OriginatingEndpoint: Bench",
+                               "NServiceBus.Header.NServiceBus.OriginatingMachine: vm1",
+                               "NServiceBus.Header.NServiceBus.DestinationSites: Store",
+                               "NServiceBus.Header.NServiceBus.OriginatingSite: http%2Chttp%3A%2F%2F127.0.0.1%2FBench%2F"};
   curl_slist* list = nullptr;
-  for (unsigned i = 0; i < 18; ++i) {
-    std::string line = "NServiceBus.Header" + std::to_string(i) + ": value of the header " + std::to_string(n);
-    list = curl_slist_append(list, line.c_str());
-  }
-  return curl_slist_append(list, "Expect:");
+  for (auto& line : lines) list = curl_slist_append(list, line.c_str());
+  return list;
 }
 
 int post(const char* url, unsigned flight, unsigned count) {
   curl_global_init(CURL_GLOBAL_DEFAULT);
   CURLM* multi = curl_multi_init();
   curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(flight));
-  std::string body(1024, 'x');
+  std::string body(1024, 'x'), run = std::to_string(getpid()) + "-" + std::to_string(time(nullptr)) + "-";
   std::vector<Slot> slots(flight);
   unsigned begun = 0, done = 0;
   auto begin_one = [&](Slot& slot) {
     curl_slist_free_all(slot.headers);
-    slot.headers = request_headers(begun++);
+    slot.headers = request_headers(run, begun++);
     curl_easy_setopt(slot.easy, CURLOPT_HTTPHEADER, slot.headers);
     curl_multi_add_handle(multi, slot.easy);
   };
