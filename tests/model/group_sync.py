@@ -7,6 +7,9 @@ which the kernel has dropped the data and reports the next sync as fine. That a 
 kernel reports the error to every descriptor that was open, so a leader that dies in between leaves it to the next one to find out.
 Who has slept for long syncs by itself, without the lead: the leader may be stopped.
 
+The steps in the code: appends: QueueImpl::append_some (bytes, then next_seq); reads the watermark, looks for failures, leads, sleeps: the
+loop of group_sync(); reads the counter, syncs, raises: sync_once(); is refused: log_broken, after which a new segment is begun.
+
 What must hold: who is told "stored" is on the disk; nobody waits for ever; after a failed sync nobody whose data was in it is told "stored".
 """
 import sys

@@ -5,6 +5,11 @@ Two listeners stage the same id at once. What it has: the row as the one decisio
 one; retries of a sender that got no answer; death of a listener at any step and its recovery by another process, in steps; a
 consumer; write-back at any time; a purge of old rows; power loss at any instant.
 
+The steps in the code (libcommon): stages its copy, syncs the log: Committer::append_all, sync_batches; inserts, commits the row:
+DedupStore::decide, which makes a commit of its own also when it finds a row (touch); publishes, voids: Committer::commit_keyed;
+recovery: QueueImpl::staged_decision (DedupStore::find, confirm) from QueueImpl::recover_owner or, after a power loss, decide_words;
+the purge: DedupStore::purge after the recovery of every queue.
+
 What must hold: one copy at most becomes visible; after an answer there is a copy (or it was consumed), whatever happens later; a message
 that was delivered has its row as long as a retry can come.
 """

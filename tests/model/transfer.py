@@ -6,6 +6,13 @@ apply it; helpers that apply somebody else's commit; recovery of a dead mover in
 recoverer; a consumer of the targets; write-back of any dirty page at any time; retirement of the commit
 record and removal of the source's segment; power loss at any instant with every subset of what had not reached the disk.
 
+The steps in the code (libcommon/queue): stages, syncs the targets: Committer::append_all, sync_batches; marks the claim leaving:
+leave_sources (QueueImpl::leave); writes, publishes the commit: RootImpl::append_commits (write_at, then commit_appended); syncs the commit:
+sync_commits; shows a copy: QueueImpl::publish; finishes the source: QueueImpl::apply_source; a helper: RootImpl::apply from
+retire_commit_file; recovery: RootImpl::recover_owner (repair_commit_log, append_commits of its own copy and sync_commits, apply, then
+QueueImpl::recover_owner, which voids and gives back); retired: retire_commit_file; removed: QueueImpl::maintain; after a power loss:
+RootImpl::boot_recovery and QueueImpl::decide_words. That the recoverer dies before its slot is free is "is killed itself".
+
 What must hold: one copy at most becomes visible per target; what was acknowledged is there after any crash; a commit with
 several targets is there whole or not at all; the source is not offered again once a copy was visible; nothing vanishes.
 
