@@ -78,8 +78,8 @@ mkfifo go
 python3 upload.py "$port" <go >upload.out &
 upload=$!
 exec 8>go
-wait_until 10 grep -q half upload.out
-sleep 0.3
+has_part() { [ -n "$(find "$GW_ROOT/bodies" -type f -size +64k -newer upload.py)" ]; }
+wait_until 10 has_part
 kill -TERM "${DAEMON[listen]}"
 wait_until 5 grep -q stopping listen.err
 echo >&8
@@ -99,7 +99,9 @@ mkfifo never
 python3 upload.py "$port" <never >/dev/null 2>&1 &
 upload=$!
 exec 8>never
-sleep 0.5
+touch -d '-1 second' upload.py
+more_parts() { [ "$(find "$GW_ROOT/bodies" -type f -size +64k | wc -l)" -gt 1 ]; }
+wait_until 10 more_parts
 began=$SECONDS
 kill -TERM "${DAEMON[listen]}"
 wait_daemon listen
