@@ -12,7 +12,7 @@ declare -A URL=()
 
 start_site() {
   mkdir -p "$T/$1"
-  start_daemon "$1" python3 "$SRC/tests/scripted_site.py" "$T/$1" "${2:-0}" >/dev/null
+  start_daemon "$1" python3 "$SRC/tests/scripted_site.py" "$T/$1" "${2:-0}"
   URL[$1]=${ready_line#ready }
 }
 plan_site() {

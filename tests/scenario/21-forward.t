@@ -73,7 +73,7 @@ done
 
 # --- nothing but 200 with OK is delivered; then retries, then the error queue ---
 rm -rf "$T/store"/*.request "$T/store/log"
-stop_daemon store 143 >/dev/null || true
+kill_daemon store TERM
 start_site store
 write_config 'Endpoint="HQ" Retries="2" RetryIncrement="200ms"' "Key=\"Store1\" Address=\"${URL[store]}\" ChannelType=\"http\""
 plan_site store '503 Busy | come back later' '200 OK | <html>portal</html>' '302 Found | | Location: http://127.0.0.1:1/'
