@@ -28,8 +28,13 @@ Result<void> write_header(int fd, uint64_t uuid, uint64_t start, const std::stri
 }
 }  // namespace
 
-Result<UniqueFd> RootImpl::open_commit_file(unsigned index) const {
-  return open_beneath(commit_.get(), name_of(index), O_RDWR | O_NONBLOCK, 0, shown("commit/" + name_of(index)));
+Result<void> RootImpl::open_commit_files() {
+  for (unsigned i = 0; i < commit_files; i++)
+    if (!commit_fds_[i]) {
+      std::string name = "commit/" + name_of(i);
+      GW_TRY_ASSIGN(commit_fds_[i], open_beneath(dir_.get(), name, O_RDWR | O_NONBLOCK, 0, shown(name)));
+    }
+  return {};
 }
 
 /// Visits the whole records of the file that holds `position`, up to `end`.

@@ -353,7 +353,7 @@ class RootImpl {
   Result<void> open_layout();
   Result<void> check_file_system() const;
   Result<void> join_epoch();
-  bool identity_equal(const FormatRecord& record) const;
+  static bool identity_equal(const FormatRecord& record, const FormatRecord& now);
   Result<void> fill_identity(FormatRecord& record) const;
   Result<FormatRecord> read_format() const;
   Result<void> write_format(FormatRecord& record);
@@ -364,11 +364,12 @@ class RootImpl {
   Result<void> recover_owner(unsigned slot);
   Result<void> enter_commit_file(uint64_t position);
   Result<void> retire_commit_file(uint64_t generation);
-  Result<UniqueFd> open_commit_file(unsigned index) const;
+  /// By those who may commit or recover only: a plain put starts faster without.
+  Result<void> open_commit_files();
   std::string shown(const std::string& name) const { return path_ + "/" + name; }
 
   std::string path_;
-  UniqueFd dir_, queues_, bodies_, commit_, lock_, format_;
+  UniqueFd dir_, queues_, bodies_, lock_, format_;
   Mapping shared_map_;
   Modes modes_;
   uint64_t epoch_ = 0;

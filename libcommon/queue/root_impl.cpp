@@ -166,14 +166,14 @@ Result<void> RootImpl::create_layout() {
 
 Result<void> RootImpl::open_layout() {
   GW_TRY_ASSIGN(format_, open_beneath(dir_.get(), "format", O_RDWR | O_NONBLOCK, 0, shown("format")));
-  GW_TRY(read_format());
-  GW_TRY_ASSIGN(queues_, open_beneath(dir_.get(), "queues", O_RDONLY | O_DIRECTORY, 0, shown("queues")));
-  GW_TRY_ASSIGN(bodies_, open_beneath(dir_.get(), "bodies", O_RDONLY | O_DIRECTORY, 0, shown("bodies")));
-  GW_TRY_ASSIGN(commit_, open_beneath(dir_.get(), "commit", O_RDONLY | O_DIRECTORY, 0, shown("commit")));
-  GW_TRY_ASSIGN(lock_, open_beneath(dir_.get(), "lock", O_RDWR | O_NONBLOCK, 0, shown("lock")));
-  for (unsigned i = 0; i < commit_files; i++) {
-    GW_TRY_ASSIGN(commit_fds_[i], open_commit_file(i));
+  auto queues = open_beneath(dir_.get(), "queues", O_RDONLY | O_DIRECTORY, 0, shown("queues"));
+  if (!queues) {
+    GW_TRY(read_format());  // a foreign 'format' explains it better
+    return std::move(queues).error();
   }
+  queues_ = *std::move(queues);
+  GW_TRY_ASSIGN(bodies_, open_beneath(dir_.get(), "bodies", O_RDONLY | O_DIRECTORY, 0, shown("bodies")));
+  GW_TRY_ASSIGN(lock_, open_beneath(dir_.get(), "lock", O_RDWR | O_NONBLOCK, 0, shown("lock")));
   commit_append_ = std::make_unique<FileLock>(lock_.get(), lock_commit_append);
   commit_leader_ = std::make_unique<FileLock>(lock_.get(), lock_commit_leader);
   maintenance_ = std::make_unique<FileLock>(lock_.get(), lock_root_maintenance);
@@ -234,9 +234,8 @@ Result<void> RootImpl::fill_identity(FormatRecord& record) const {
   return {};
 }
 
-bool RootImpl::identity_equal(const FormatRecord& record) const {
-  FormatRecord now{};
-  return fill_identity(now) && memcmp(now.boot_id, record.boot_id, sizeof now.boot_id) == 0 && memcmp(now.machine_id, record.machine_id, sizeof now.machine_id) == 0 &&
+bool RootImpl::identity_equal(const FormatRecord& record, const FormatRecord& now) {
+  return memcmp(now.boot_id, record.boot_id, sizeof now.boot_id) == 0 && memcmp(now.machine_id, record.machine_id, sizeof now.machine_id) == 0 &&
          now.st_dev == record.st_dev && now.st_ino == record.st_ino;
 }
 
@@ -264,19 +263,20 @@ Result<void> RootImpl::make_root_shared(uint64_t epoch) {
 }
 
 Result<void> RootImpl::join_epoch() {
-  GW_TRY([&]() -> Result<void> { FormatRecord probe{}; return fill_identity(probe); }());
+  FormatRecord now{};
+  GW_TRY(fill_identity(now));
   int64_t foreign_since = 0, deadline = monotonic_ms() + 120'000;
   for (;;) {
     if (ofd_try_lock(lock_.get(), lock_membership, false)) {
       GW_TRY_ASSIGN(FormatRecord record, read_format());
-      if (record.epoch && identity_equal(record) && map_root_shared() && shared().magic == root_shared_magic && shared().epoch == record.epoch) {
+      if (record.epoch && identity_equal(record, now) && map_root_shared() && shared().magic == root_shared_magic && shared().epoch == record.epoch) {
         epoch_ = record.epoch;
         return {};
       }
       ofd_unlock(lock_.get(), lock_membership);
       if (ofd_try_lock(lock_.get(), lock_membership, true)) {
         GW_TRY_ASSIGN(FormatRecord again, read_format());
-        if (!again.epoch || !identity_equal(again) || !map_root_shared() || shared().magic != root_shared_magic || shared().epoch != again.epoch)
+        if (!again.epoch || !identity_equal(again, now) || !map_root_shared() || shared().magic != root_shared_magic || shared().epoch != again.epoch)
           GW_TRY(boot_recovery());
         else
           epoch_ = again.epoch;
@@ -310,6 +310,7 @@ Result<uint32_t> RootImpl::take_slot() {
   // The same mutex as recovery of the dead: open-file-description locks do not tell our threads apart.
   std::lock_guard guard(reap_mutex_);
   if (uint32_t mine = incarnation_.load()) return mine;
+  GW_TRY(open_commit_files());
   RootShared& r = shared();
   for (unsigned n = 0; n < owner_slots; n++) {
     OwnerSlot& s = slot(n);

@@ -30,6 +30,7 @@ Result<std::optional<std::array<uint8_t, 16>>> RootImpl::queue_uuid(const std::s
 
 Result<void> RootImpl::boot_recovery() {
   // Holds the membership byte exclusively: nobody else is here. The identity is written last, so a crash in between repeats all of it.
+  GW_TRY(open_commit_files());
   GW_TRY_ASSIGN(FormatRecord record, read_format());
   epoch_ = (((record.epoch >> 32) + 1) << 32) | (random_u64() & 0xffffffff);
   GW_TRY(make_root_shared(epoch_));
