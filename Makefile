@@ -64,7 +64,7 @@ LDLIBS-gw-listen  = -lcivetweb
 PROGRAMS := $(TOOLS:%=$(BUILD)/bin/%) $(HELPERS:%=$(BUILD)/libexec/gatepost/%)
 MAN      := $(sort $(wildcard man/man[1-8]/*.[1-8]))
 # Channel programs and other scripts that belong into the libexec directory.
-LIBEXEC_SCRIPTS := $(sort $(wildcard scripts/gw-channel-*))
+LIBEXEC_SCRIPTS := $(sort $(wildcard scripts/gw-channel-*)) scripts/import-sqlite
 
 UNIT_SRC := $(sort $(wildcard tests/unit/*.cpp))
 # Units may test what is in a tool: everything of it but its main().
