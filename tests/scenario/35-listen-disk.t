@@ -72,6 +72,9 @@ if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
   for nth in 1 2; do
     start_daemon listen gw-listen --endpoint Store1 --channel http://127.0.0.1:0/Store1/
     port=$(port_of "$ready_line")
+    # A first message opens what has to be open: of the next one the first sync is that of its record, the second that of its id.
+    sed "s/id-1\r/warm-$nth\r/" "$request" >warm.request
+    run_ok http "$port" warm.request
     sed "s/id-1\r/eio-$nth\r/" "$request" >eio.request
     strace -f -qq -o strace.out -e trace=fdatasync -e "inject=fdatasync:error=EIO:when=$nth" -p "$daemon_pid" 2>strace.err &
     tracer=$!
