@@ -62,7 +62,7 @@ Result<SegmentPtr> QueueImpl::create_segment(uint64_t base, uint32_t log_bytes) 
   // .idx last: a segment exists once its index has its name.
   auto make = [&]() -> Result<void> {
     GW_TRY(create_filled(dir_.get(), log + ".new", "", log_bytes, root_.modes(), true, shown(log)));
-    GW_TRY(create_filled(dir_.get(), idx + ".new", head, index_bytes(log_bytes), root_.modes(), true, shown(idx)));
+    GW_TRY(create_filled(dir_.get(), idx + ".new", head, index_bytes(log_bytes), root_.modes(), true, shown(idx), Fill::by_page));
     GW_TRY(make_claims_file(base, h->capacity));
     GW_TRY(rename_at(dir_.get(), log + ".new", log, shown(log)));
     GW_TRY(rename_at(dir_.get(), idx + ".new", idx, shown(idx)));

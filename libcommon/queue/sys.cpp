@@ -107,14 +107,15 @@ Result<void> write_at(int fd, std::string_view bytes, uint64_t offset, const std
 }
 
 Result<UniqueFd> create_filled(int dir, const std::string& name, std::string_view head, uint64_t size, Modes modes, bool sync,
-                               const std::string& shown) {
+                               const std::string& shown, Fill fill) {
   unlinkat(dir, name.c_str(), 0);
   GW_TRY_ASSIGN(UniqueFd fd, open_beneath(dir, name, O_RDWR | O_CREAT | O_EXCL, modes.file(), shown));
   if (modes.shared) fchmod(fd.get(), modes.file());
   Result<void> done = write_at(fd.get(), head, 0, shown);
   static const std::string zeros(256 * 1024, '\0');
+  size_t piece = fill == Fill::by_page ? 4096 : zeros.size();
   for (uint64_t at = head.size(); done && at < size;) {
-    size_t n = static_cast<size_t>(std::min<uint64_t>(zeros.size() - at % 4096, size - at));
+    size_t n = static_cast<size_t>(std::min<uint64_t>(piece - at % 4096, size - at));
     done = write_at(fd.get(), std::string_view(zeros).substr(0, n), at, shown);
     at += n;
   }

@@ -72,9 +72,12 @@ struct Modes {
 
 /// openat2 beneath `dir`, no symlinks, O_CLOEXEC; `path` in the error is `shown`.
 Result<UniqueFd> open_beneath(int dir, const std::string& name, int flags, mode_t mode, const std::string& shown);
+/// How a new file is filled. The kernel keeps what one write brought as one folio, and a store through a mapping makes the
+/// next sync write all of its folio: what is mapped and synced is filled page by page (measured: 90 us an ack instead of 300).
+enum class Fill { fast, by_page };
 /// Creates `name` (replacing a leftover of that name), writes `head`, then zeros up to `size`; with `sync` fsyncs it.
 Result<UniqueFd> create_filled(int dir, const std::string& name, std::string_view head, uint64_t size, Modes modes, bool sync,
-                               const std::string& shown);
+                               const std::string& shown, Fill fill = Fill::fast);
 Result<void> write_at(int fd, std::string_view bytes, uint64_t offset, const std::string& shown);
 /// Exactly `size` bytes, or io_error ("short read").
 Result<std::string> read_at(int fd, uint64_t offset, size_t size, const std::string& shown);
