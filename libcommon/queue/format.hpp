@@ -190,6 +190,7 @@ struct QueueShared {
   std::atomic<uint64_t> append_end, appended;  // offsets in the tail segment's log; unequal: an appender died
   std::atomic<uint64_t> tail_base, head_base;  // 0: no segment yet
   std::atomic<uint64_t> next_seq;
+  std::atomic<uint64_t> pending_seq;           // what next_seq becomes once appended is stored; above next_seq: an appender died in between
   SyncShared log;                              // log.durable: messages below this seq are on disk, so visible
   std::atomic<uint64_t> hint;                  // version:16 seq:48: nothing below is claimable at once
   std::atomic<uint64_t> claim_high;            // no claim word at or above this seq was ever taken

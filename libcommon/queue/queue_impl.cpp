@@ -39,6 +39,7 @@ Result<void> QueueImpl::repair_append(Segment& tail) {
   QueueShared& q = shared();
   uint64_t from = q.appended.load(), to = std::min<uint64_t>(q.append_end.load(), tail.header().log_bytes);
   if (to > from) GW_TRY(write_at(tail.log.get(), std::string(to - from, '\0'), from, tail.shown + ".log"));
+  q.pending_seq.store(q.next_seq.load());
   q.append_end.store(from);
   return {};
 }
@@ -71,6 +72,7 @@ Result<SegmentPtr> QueueImpl::tail_for_append() {
     GW_TRY_ASSIGN(tail, open_segment(base, false));
   }
   if (q.append_end.load() != q.appended.load()) GW_TRY(repair_append(*tail));
+  else if (q.pending_seq.load() > q.next_seq.load()) q.next_seq.store(q.pending_seq.load(), std::memory_order_release);
   if (q.log_broken.load()) {
     if (!tail->sealed()) GW_TRY(rotate_broken(*tail));
     q.log_broken.store(0);
@@ -132,6 +134,9 @@ Result<size_t> QueueImpl::append_some(std::vector<DraftFrame>& drafts, size_t fr
   if (any_staged) raise_to(q.claim_high, seq + n);
   q.live_bytes.fetch_add(bytes);
   q.last_put_ms.store(now_ms(), std::memory_order_relaxed);
+  // `appended` publishes the frames. Whoever finds it stored and next_seq not (we were killed here) takes next_seq from pending_seq:
+  // a number that stands in a whole frame is never given out again.
+  q.pending_seq.store(seq + n);
   q.appended.store(at + buffer.size());
   q.next_seq.store(seq + n, std::memory_order_release);
   return n;

@@ -210,6 +210,7 @@ Result<void> QueueImpl::recover(const Decisions* decisions) {
   }
   q->head_base.store(with_index.empty() ? 0 : *with_index.begin());
   q->next_seq.store(next);
+  q->pending_seq.store(next);
   q->log.durable.store(next);
   q->hint.store(q->head_base.load());
   q->min_due_ms.store(min_due);

@@ -269,7 +269,8 @@ Result<void> QueueImpl::shrink_tail() {
   if (!append_lock_->try_lock()) return {};
   Result<void> done;
   uint64_t tail_base = q.tail_base.load();
-  if (auto tail = segment_of(tail_base); tail && q.append_end.load() == q.appended.load() && !q.log_broken.load() && tail_too_large(**tail, true))
+  if (auto tail = segment_of(tail_base); tail && q.append_end.load() == q.appended.load() && q.pending_seq.load() <= q.next_seq.load() &&
+                                         !q.log_broken.load() && tail_too_large(**tail, true))
     if (auto next = next_segment(*tail, 0, true); !next) done = std::move(next).error();
   append_lock_->unlock();
   return done;
