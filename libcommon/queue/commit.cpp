@@ -324,17 +324,18 @@ void Committer::commit_logged() {
 }
 
 void Committer::publish(Work& work) {
-  std::set<QueueImpl*> rung;
-  for (size_t i = 0; i < work.record.targets.size(); i++) {
-    auto& put = puts(work)[i];
-    if (put.queue.impl_->publish(work.record.targets[i].seq, work.record.targets[i].after)) rung.insert(put.queue.impl_.get());
-  }
+  // It is committed whatever happens now. What we cannot apply is applied by whoever recovers us: the xid stays open.
+  Result<void> applied;
+  for (size_t i = 0; i < work.record.targets.size(); i++)
+    if (auto done = puts(work)[i].queue.impl_->apply_target(work.record.targets[i]); !done) applied = std::move(done);
   for (size_t i = 0; i < work.record.sources.size(); i++) {
     ClaimState& state = *sources(work)[i].claim.state_;
-    state.queue->apply_source(work.record.sources[i], work.record.incarnation);
+    if (auto done = state.queue->apply_source(work.record.sources[i], work.record.incarnation); !done) applied = std::move(done);
     state.held = false;
   }
-  for (auto* queue : rung) queue->ring();
+  if (applied) return;
+  event(Level::error, "not-applied", {{"reason", applied.error().text}});
+  work.has_xid = false;
 }
 
 void Committer::commit_keyed() {
@@ -377,7 +378,9 @@ void Committer::commit_keyed() {
         PutResult& result = work->puts[i];
         if (d.inserted) {
           int64_t due = puts(*work)[i].options.due_at_ms;
-          if (queue.publish(work->seqs[i], due ? make_word(State::deferred, 0, due) : make_word(State::ready, 0, 0))) queue.ring();
+          auto segment = queue.segment_of(work->seqs[i]);
+          if (segment && queue.publish(**segment, work->seqs[i], due ? make_word(State::deferred, 0, due) : make_word(State::ready, 0, 0))) queue.ring();
+          if (!segment) work->has_xid = false;  // accepted; recovery publishes it when we are gone
           continue;
         }
         queue.void_staged(work->seqs[i]);

@@ -68,17 +68,23 @@ Result<void> RootImpl::read_commits(const std::function<Result<void>(uint64_t, c
   return {};
 }
 
-void RootImpl::apply(const CommitRecord& record) {
+Result<void> RootImpl::apply(const CommitRecord& record) {
   // We may die between a word and its hint: with the queue in our set, our recovery lowers the hint.
-  auto open = [this](const std::string& name) {
+  auto open = [this](const std::string& name) -> Result<std::shared_ptr<QueueImpl>> {
     auto q = queue(name);
-    if (q && !mark_queue((*q)->number())) event(Level::warn, "owner-not-marked", {{"queue", name}});
+    if (!q && q.error().code == ExitCode::no_input) return std::shared_ptr<QueueImpl>();  // removed since
+    if (q) GW_TRY(mark_queue((*q)->number()));
     return q;
   };
-  for (auto& ref : record.targets)
-    if (auto q = open(ref.queue)) (*q)->apply_target(ref);
-  for (auto& ref : record.sources)
-    if (auto q = open(ref.queue)) (*q)->apply_source(ref, record.incarnation);
+  for (auto& ref : record.targets) {
+    GW_TRY_ASSIGN(auto q, open(ref.queue));
+    if (q) GW_TRY(q->apply_target(ref));
+  }
+  for (auto& ref : record.sources) {
+    GW_TRY_ASSIGN(auto q, open(ref.queue));
+    if (q) GW_TRY(q->apply_source(ref, record.incarnation));
+  }
+  return {};
 }
 
 Result<void> RootImpl::retire_commit_file(uint64_t generation) {
@@ -87,7 +93,7 @@ Result<void> RootImpl::retire_commit_file(uint64_t generation) {
   std::string path = shown("commit/" + name_of(index));
   std::map<std::string, std::set<uint64_t>> touched;
   GW_TRY(visit_file(commit_fds_[index].get(), generation * commit_file_bytes, UINT64_MAX, path, [&](uint64_t, const CommitRecord& record) -> Result<void> {
-    apply(record);
+    GW_TRY(apply(record));
     for (auto* refs : {&record.sources, &record.targets})
       for (auto& ref : *refs) touched[ref.queue].insert(ref.seq);
     return {};

@@ -161,7 +161,7 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   bool leave(ClaimState& state);
   void unleave(ClaimState& state);
   /// STAGED -> word, frees the claim, lowers hints. False: was not staged any more.
-  bool publish(uint64_t seq, uint64_t word);
+  bool publish(Segment& segment, uint64_t seq, uint64_t word);
   void void_staged(uint64_t seq);
   /// After the word of a held message became DONE or the like: counters, body file, bells.
   void finished(uint64_t seq, const SegmentPtr& segment);
@@ -181,8 +181,9 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   /// Frees the claims of a dead owner here and decides its staged messages (those of the commit log are decided already).
   Result<void> recover_owner(uint32_t incarnation);
   /// Applies one entry of a durable commit record.
-  void apply_source(const Ref& ref, uint32_t incarnation);
-  void apply_target(const Ref& ref);
+  Result<void> apply_source(const Ref& ref, uint32_t incarnation);
+  Result<void> apply_target(const Ref& ref);
+  Result<SegmentPtr> segment_of_ref(const Ref& ref) const;
   /// fdatasync of every index that holds one of these seqs.
   Result<void> sync_indexes(const std::set<uint64_t>& seqs);
   /// Removes finished segments, punches finished ranges, shrinks the tail of an idle queue.
@@ -237,6 +238,7 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   /// Is the tail's unwritten or finished space more than the promise on disk space allows (idle: more than an idle queue needs)?
   bool tail_too_large(const Segment& tail, bool idle) const;
   Result<void> shrink_tail();
+  void unlink_segment(uint64_t base);
   Result<bool> staged_decision(const Segment& segment, uint64_t seq);
   MessageInfo info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame) const;
   Result<void> visit_words(uint64_t from, const std::function<bool(const SegmentPtr&, uint64_t seq, uint64_t word, uint64_t claim)>& visit) const;
@@ -316,7 +318,7 @@ class RootImpl {
   Result<void> repair_commit_log();
   /// Visits every valid record of the commit log in order.
   Result<void> read_commits(const std::function<Result<void>(uint64_t position, const CommitRecord&)>& visit);
-  void apply(const CommitRecord& record);
+  Result<void> apply(const CommitRecord& record);
 
   // bodies.cpp
   Result<std::shared_ptr<BodyFile>> new_body_file();

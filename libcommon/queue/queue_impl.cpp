@@ -488,14 +488,18 @@ void QueueImpl::unleave(ClaimState& state) {
   if (state.segment->claim(state.seq).compare_exchange_strong(leaving, leaving & ~1ull)) state.claim &= ~1ull;
 }
 
-bool QueueImpl::publish(uint64_t seq, uint64_t word) {
-  auto segment = segment_of(seq);
-  if (!segment) return false;
+bool QueueImpl::publish(Segment& segment, uint64_t seq, uint64_t word) {
   uint64_t staged = make_word(State::staged, 0, 0);
-  if (word_state(word) == State::deferred) lower_min_due(**segment, word_due(word));
-  if (!(*segment)->entry(seq).word.compare_exchange_strong(staged, word, std::memory_order_acq_rel)) return false;
-  (*segment)->claim(seq).store(0, std::memory_order_release);
-  if (word_state(word) == State::deferred) lower_min_due(**segment, word_due(word));
+  // The stager's claim, from before the word changes: once it is READY a recoverer may free it and a consumer take it, and
+  // that consumer's claim is not ours to free. Stagers' claims have generation 0, consumers' ones do not.
+  uint64_t claim = segment.claim(seq).load(std::memory_order_acquire);
+  if (word_state(word) == State::deferred) lower_min_due(segment, word_due(word));
+  bool published = segment.entry(seq).word.compare_exchange_strong(staged, word, std::memory_order_acq_rel);
+  // Also if somebody else published it and died before this step.
+  bool freed = claim_incarnation(claim) != 0 && claim_gen(claim) == 0 && claim_deliveries(claim) == 0 && (published || staged == word) &&
+               segment.claim(seq).compare_exchange_strong(claim, 0, std::memory_order_acq_rel);
+  if (!published && !freed) return false;
+  if (word_state(word) == State::deferred) lower_min_due(segment, word_due(word));
   lower_hint(seq);
   return true;
 }
@@ -503,9 +507,9 @@ bool QueueImpl::publish(uint64_t seq, uint64_t word) {
 void QueueImpl::void_staged(uint64_t seq) {
   auto segment = segment_of(seq);
   if (!segment) return;
-  uint64_t staged = make_word(State::staged, 0, 0);
+  uint64_t staged = make_word(State::staged, 0, 0), claim = (*segment)->claim(seq).load(std::memory_order_acquire);
   if (!(*segment)->entry(seq).word.compare_exchange_strong(staged, make_word(State::void_, 0, 0), std::memory_order_acq_rel)) return;
-  (*segment)->claim(seq).store(0, std::memory_order_release);
+  (*segment)->claim(seq).compare_exchange_strong(claim, 0);
   finished(seq, *segment);
 }
 

@@ -226,13 +226,22 @@ Result<void> QueueImpl::recover(const Decisions* decisions) {
 
 // --- a dead owner ------------------------------------------------------------------------------------------------------
 
-void QueueImpl::apply_source(const Ref& ref, uint32_t incarnation) {
+Result<SegmentPtr> QueueImpl::segment_of_ref(const Ref& ref) const {
+  // Another queue of that name, or a segment that is gone: finished long ago. Anything else must not pass for that.
+  if (ref.uuid != uuid_ || ref.seq < shared().head_base.load()) return SegmentPtr();
   auto segment = segment_of(ref.seq);
-  if (!segment || ref.uuid != uuid_ || ref.seq < (*segment)->base) return;
+  if (!segment && segment.error().code == ExitCode::no_input) return SegmentPtr();
+  return segment;
+}
+
+Result<void> QueueImpl::apply_source(const Ref& ref, uint32_t incarnation) {
+  auto segment = segment_of_ref(ref);
+  if (!segment) return std::move(segment).error();
+  if (!*segment) return {};
   uint64_t claim = (*segment)->claim(ref.seq).load(std::memory_order_acquire);
-  if (claim_incarnation(claim) != incarnation || !claim_leaving(claim)) return;  // applied already
+  if (claim_incarnation(claim) != incarnation || !claim_leaving(claim)) return {};  // applied already
   uint64_t before = ref.before;
-  if (!(*segment)->entry(ref.seq).word.compare_exchange_strong(before, ref.after, std::memory_order_acq_rel)) return;
+  if (!(*segment)->entry(ref.seq).word.compare_exchange_strong(before, ref.after, std::memory_order_acq_rel)) return {};
   if (word_state(ref.after) == State::done) {
     finished(ref.seq, *segment);
   } else {
@@ -242,10 +251,13 @@ void QueueImpl::apply_source(const Ref& ref, uint32_t incarnation) {
     lower_hint(ref.seq);
   }
   ring();
+  return {};
 }
 
-void QueueImpl::apply_target(const Ref& ref) {
-  if (ref.uuid == uuid_ && publish(ref.seq, ref.after)) ring();
+Result<void> QueueImpl::apply_target(const Ref& ref) {
+  GW_TRY_ASSIGN(SegmentPtr segment, segment_of_ref(ref));
+  if (segment && publish(*segment, ref.seq, ref.after)) ring();
+  return {};
 }
 
 Result<void> QueueImpl::recover_owner(uint32_t incarnation) {

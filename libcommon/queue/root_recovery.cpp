@@ -75,17 +75,19 @@ Result<void> RootImpl::boot_recovery() {
 
 namespace {
 /// Is there anything left to do for this record of a dead owner?
-bool unapplied(RootImpl& root, const CommitRecord& record) {
-  for (auto& ref : record.targets)
-    if (auto q = root.queue(ref.queue); q && (*q)->uuid() == ref.uuid)
-      if (auto s = (*q)->segment_of(ref.seq); s && word_state((*s)->entry(ref.seq).word.load()) == State::staged) return true;
-  for (auto& ref : record.sources)
-    if (auto q = root.queue(ref.queue); q && (*q)->uuid() == ref.uuid)
-      if (auto s = (*q)->segment_of(ref.seq); s) {
-        uint64_t claim = (*s)->claim(ref.seq).load();
-        State state = (*s)->state((*s)->entry(ref.seq).word.load());
-        if (claim_incarnation(claim) == record.incarnation && claim_leaving(claim) && state != State::done) return true;
-      }
+Result<bool> unapplied(RootImpl& root, const CommitRecord& record) {
+  for (auto* refs : {&record.targets, &record.sources})
+    for (auto& ref : *refs) {
+      auto q = root.queue(ref.queue);
+      if (!q && q.error().code == ExitCode::no_input) continue;  // removed since
+      if (!q) return std::move(q).error();
+      GW_TRY_ASSIGN(SegmentPtr s, (*q)->segment_of_ref(ref));
+      if (!s) continue;
+      uint64_t claim = s->claim(ref.seq).load();
+      State state = s->state(s->entry(ref.seq).word.load());
+      bool open = refs == &record.targets ? state == State::staged : claim_incarnation(claim) == record.incarnation && claim_leaving(claim) && state != State::done;
+      if (open) return true;
+    }
   return false;
 }
 }  // namespace
@@ -100,7 +102,9 @@ Result<void> RootImpl::recover_owner(unsigned n) {
   commit_append_->unlock();
   GW_TRY(repaired);
   GW_TRY(read_commits([&](uint64_t, const CommitRecord& record) -> Result<void> {
-    if (record.incarnation == dead && unapplied(*this, record)) open.push_back(record);
+    if (record.incarnation != dead) return {};
+    GW_TRY_ASSIGN(bool missing, unapplied(*this, record));
+    if (missing) open.push_back(record);
     return {};
   }));
   if (!open.empty()) {
@@ -108,7 +112,7 @@ Result<void> RootImpl::recover_owner(unsigned n) {
     for (auto& record : open) record.incarnation = dead;
     GW_TRY_ASSIGN(LogPosition position, append_commits(open));
     GW_TRY(sync_commits(position));
-    for (auto& record : open) apply(record);
+    for (auto& record : open) GW_TRY(apply(record));
   }
   auto recover_queue = [&](const std::shared_ptr<QueueImpl>& q) { return q->recover_owner(dead); };
   if (s.overflow.load()) {

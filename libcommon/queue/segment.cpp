@@ -257,6 +257,13 @@ void QueueImpl::punch(Segment& segment) {
   }
 }
 
+void QueueImpl::unlink_segment(uint64_t base) {
+  for (auto suffix : {".idx", ".v", ".log"}) unlinkat(dir_.get(), segment_name(base, suffix).c_str(), 0);
+  std::lock_guard guard(cache_mutex_);
+  cache_.erase(base);
+  std::erase(cache_order_, base);
+}
+
 bool QueueImpl::tail_too_large(const Segment& tail, bool idle) const {
   uint64_t bytes = tail.header().log_bytes, live = static_cast<uint64_t>(std::max<int64_t>(0, shared().live_bytes.load()));
   if (bytes > 2 * segment_log_bytes_steady && bytes > 2 * live) return true;
@@ -290,8 +297,15 @@ Result<void> QueueImpl::maintain(bool idle, bool everything) {
   auto bases = segment_bases();
   tail_base = q.tail_base.load();
   bool at_head = true;
+  GW_TRY_ASSIGN(MetaRecord before, read_meta());
+  const uint64_t removed_below = before.removed_below;
   for (uint64_t base : bases) {
     if (base >= tail_base) break;
+    if (base < removed_below) {  // somebody was killed between the totals and the names
+      unlink_segment(base);
+      raise_to(q.head_base, removed_below);
+      continue;
+    }
     GW_TRY_ASSIGN(SegmentPtr segment, open_segment(base, false));
     if (!segment->sealed()) break;
     if (!at_head || !finished_all(*segment)) {
@@ -311,14 +325,7 @@ Result<void> QueueImpl::maintain(bool idle, bool everything) {
     meta.removed_below = segment->end_seq();
     GW_TRY(write_meta(meta));
     q.head_base.store(segment->end_seq());
-    unlinkat(dir_.get(), segment_name(base, ".idx").c_str(), 0);
-    unlinkat(dir_.get(), segment_name(base, ".v").c_str(), 0);
-    unlinkat(dir_.get(), segment_name(base, ".log").c_str(), 0);
-    {
-      std::lock_guard guard(cache_mutex_);
-      cache_.erase(base);
-      std::erase(cache_order_, base);
-    }
+    unlink_segment(base);
     GW_TRY(sync_file(dir_.get(), shown("")));
   }
   return {};
