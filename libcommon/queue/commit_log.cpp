@@ -141,9 +141,12 @@ Result<RootImpl::LogPosition> RootImpl::append_commits(const std::vector<CommitR
     bool broken = r.commit_broken.load();
     for (auto& record : records) {
       DraftFrame draft = draft_commit(record);
-      if (broken || at == 0 || at % commit_file_bytes + draft.total() > commit_file_bytes) {
-        uint64_t next = at == 0 ? 0 : (at / commit_file_bytes + 1) * commit_file_bytes;
-        if (at && !broken) GW_TRY(sync_data(commit_fds_[file_of(at)].get(), shown("commit/" + name_of(file_of(at)))));
+      // At 0 in a file: the last record filled its file to the last byte, and this one has no header yet.
+      uint64_t used = at % commit_file_bytes;
+      if (broken || used == 0 || used + draft.total() > commit_file_bytes) {
+        uint64_t next = used == 0 ? at : (at / commit_file_bytes + 1) * commit_file_bytes;
+        unsigned last = file_of(at ? at - 1 : 0);
+        if (at && !broken) GW_TRY(sync_data(commit_fds_[last].get(), shown("commit/" + name_of(last))));
         GW_TRY(enter_commit_file(next));
         if (at && !broken) raise_to(r.commit.durable, at);
         at = next + frame_align;
