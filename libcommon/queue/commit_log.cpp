@@ -87,12 +87,12 @@ Result<void> RootImpl::apply(const CommitRecord& record) {
   return {};
 }
 
-Result<void> RootImpl::retire_commit_file(uint64_t generation) {
+Result<void> RootImpl::retire_commit_file(unsigned index) {
   // Under the append lock. Evidence outlives its effects: every word that follows from a record here is synced first.
-  unsigned index = static_cast<unsigned>(generation % commit_files);
   std::string path = shown("commit/" + name_of(index));
   std::map<std::string, std::set<uint64_t>> touched;
-  GW_TRY(visit_file(commit_fds_[index].get(), generation * commit_file_bytes, UINT64_MAX, path, [&](uint64_t, const CommitRecord& record) -> Result<void> {
+  GW_TRY_ASSIGN(CommitFileHeader header, read_header(commit_fds_[index].get(), path));
+  GW_TRY(visit_file(commit_fds_[index].get(), header.start, UINT64_MAX, path, [&](uint64_t, const CommitRecord& record) -> Result<void> {
     GW_TRY(apply(record));
     for (auto* refs : {&record.sources, &record.targets})
       for (auto& ref : *refs) touched[ref.queue].insert(ref.seq);
@@ -111,8 +111,8 @@ Result<void> RootImpl::retire_commit_file(uint64_t generation) {
 
 Result<void> RootImpl::enter_commit_file(uint64_t position) {
   uint64_t generation = position / commit_file_bytes;
-  if (generation >= commit_files) GW_TRY(retire_commit_file(generation - commit_files));
   unsigned index = file_of(position);
+  GW_TRY(retire_commit_file(index));
   return write_header(commit_fds_[index].get(), random_u64() | 1, generation * commit_file_bytes, shown("commit/" + name_of(index)));
 }
 

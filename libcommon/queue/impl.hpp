@@ -365,7 +365,7 @@ class RootImpl {
   Result<void> map_root_shared();
   Result<void> recover_owner(unsigned slot);
   Result<void> enter_commit_file(uint64_t position);
-  Result<void> retire_commit_file(uint64_t generation);
+  Result<void> retire_commit_file(unsigned index);
   /// By those who may commit or recover only: a plain put starts faster without.
   Result<void> open_commit_files();
   std::string shown(const std::string& name) const { return path_ + "/" + name; }
