@@ -775,10 +775,9 @@ Result<void> DedupStore::drop_properties(const std::string& scope, const std::st
 
 namespace {
 
-/// Rows that no submit is about to use. Those of which the message was accepted go without their blob.
-Result<std::vector<PropertyRow>> old_properties(SqliteDatabase& db, int64_t cut_ms) {
-  GW_TRY_ASSIGN(auto select, db.prepare(std::string("SELECT ") + property_columns + " FROM property WHERE received_at < ? AND leased_until < ? LIMIT ?"));
-  select.bind(0, cut_ms).bind(1, now_ms()).bind(2, purge_batch_rows);
+Result<std::vector<PropertyRow>> old_properties(SqliteDatabase& db, int64_t cut_ms, bool leased) {
+  GW_TRY_ASSIGN(auto select, db.prepare(std::string("SELECT ") + property_columns + " FROM property WHERE received_at < ? AND (leased_until >= ?) = ? LIMIT ?"));
+  select.bind(0, cut_ms).bind(1, now_ms()).bind(2, leased ? 1 : 0).bind(3, leased ? -1 : purge_batch_rows);
   std::vector<PropertyRow> rows;
   for (;;) {
     GW_TRY_ASSIGN(bool there, select.step());
@@ -803,7 +802,13 @@ Result<bool> doom_blobs(SqliteDatabase& db, SeenTable& seen, int64_t cut_ms) {
   GW_TRY_ASSIGN(auto update, db.prepare("UPDATE stray SET since=-1 WHERE since < ?"));
   update.bind(0, cut_ms);
   GW_TRY(update.run());
-  GW_TRY_ASSIGN(auto rows, old_properties(db, cut_ms));
+  GW_TRY_ASSIGN(auto leased, old_properties(db, cut_ms, true));
+  for (const PropertyRow& row : leased) {
+    // Accepted, and then its listener was killed. While its id is known it can be seen that the message owns the blob.
+    GW_TRY_ASSIGN(auto message, seen.find(row.scope, row.id));
+    if (message) GW_TRY(disown(db, row, true));
+  }
+  GW_TRY_ASSIGN(auto rows, old_properties(db, cut_ms, false));
   for (const PropertyRow& row : rows) {
     GW_TRY_ASSIGN(auto message, seen.find(row.scope, row.id));
     GW_TRY(disown(db, row, message.has_value()));

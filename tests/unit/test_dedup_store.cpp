@@ -478,6 +478,18 @@ TEST_CASE("dedup store: a property of a message that was accepted is not wanted,
   CHECK(store->properties("Store1", "a", false)->rows.empty());
 }
 
+TEST_CASE("dedup store: the blobs of a message stay even if its listener was killed before it had noted the acceptance") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  add(*store, property("a", "H.One", "k1"));
+  REQUIRE(store->properties("Store1", "a", true));
+  decide(*store, {row("a")});
+  CHECK(purge_blobs(*store, for_ever).empty());
+  REQUIRE(store->purge(for_ever, [](const gw::Xid&) { return false; }, false));
+  CHECK(store->properties("Store1", "a", false)->rows.empty());
+  CHECK(purge_blobs(*store, for_ever).empty());
+}
+
 TEST_CASE("dedup store: purge takes the blobs that nobody owns, and no others") {
   TempRoot root;
   auto store = open_store(root.path);

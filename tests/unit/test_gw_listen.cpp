@@ -10,6 +10,7 @@
 #include "tools/gw-listen/http.hpp"
 #include "tools/gw-listen/options.hpp"
 #include "tools/gw-listen/receive.hpp"
+#include "units.hpp"
 
 namespace {
 
@@ -551,6 +552,20 @@ TEST_CASE("gw-listen: a held message whose Ack never comes goes after seven days
   CHECK(blobs(f) == 0);
   CHECK(f.answer(call("Ack", "a", "")).status == 412);
   CHECK(f.answer(call("Submit", "a", "other body")).status == 200);
+}
+
+TEST_CASE("gw-listen: a held message whose id was purged and that came again leaves the later one alone when it goes") {
+  Fixture f;
+  CHECK(f.answer(with_property(call("Submit", "a", "body"))).status == 200);
+  const int64_t first_at = f.held->queue()->last_put_ms();
+  REQUIRE(f.store->purge(INT64_MAX - 1, [](const gw::Xid&) { return false; }, false));
+  for (int64_t until = gw::now_ms() + 5; gw::now_ms() < until;) std::this_thread::yield();
+  CHECK(f.answer(with_property(call("Submit", "a", "body"))).status == 200);
+  CHECK(f.answer(property("a", "blob", "DatabusProperty")).status == 200);
+  CHECK(*f.held->sweep(first_at + held_ms_max + 2) == 1);
+  CHECK(blobs(f) == 1);
+  CHECK(f.answer(call("Ack", "a", "")).status == 200);
+  CHECK(f.stored() == 1);
 }
 
 // --- the committer ------------------------------------------------------------------------------------------------------

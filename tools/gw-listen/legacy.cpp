@@ -87,14 +87,17 @@ Result<HeldMessages::Released> HeldMessages::move(const std::string& id, Claim&&
 Result<bool> HeldMessages::drop(Claim&& claim) {
   const std::string id = claim.message().id();
   // The id first: without it an Ack says "never received", and a Submit counts as new.
+  bool newer = false;
   auto forgotten = on_thread<bool>([&]() -> Result<bool> {
     GW_TRY_ASSIGN(auto row, store_.find(endpoint_.name(), id));
-    if (!row || row->queue != name_ || row->seq != claim.seq()) return true;
+    // Its id was purged; if it came again, id and properties are those of the later one.
+    newer = !row || row->queue != name_ || row->seq != claim.seq();
+    if (newer) return true;
     return store_.forget(endpoint_.name(), id, INT64_MAX, [&](const Xid& xid) { return root_.xid_in_use(xid); });
   });
   if (!forgotten) return std::move(forgotten).error();
   if (!*forgotten) return false;
-  GW_TRY(data_bus_.discard(id));
+  if (!newer) GW_TRY(data_bus_.discard(id));
   Transaction transaction;
   transaction.ack(std::move(claim));
   GW_TRY(committer_.commit(std::move(transaction)));
