@@ -44,9 +44,18 @@ constexpr const char* schema_sql =
     "PRAGMA application_id=1199002724;"
     "PRAGMA user_version=1;";
 static_assert(application_id == 1199002724);
+// Beside what version 1 began with: a program that does not know these tables loses nothing by leaving them alone, so they are no new
+// version. `stray` has the keys of files that nobody owns (yet); since=-1: being removed.
+constexpr const char* property_schema_sql =
+    "CREATE TABLE IF NOT EXISTS property(scope TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, key TEXT NOT NULL,"
+    "    sha256 BLOB NOT NULL, bytes INTEGER NOT NULL, received_at INTEGER NOT NULL, leased_until INTEGER NOT NULL,"
+    "    PRIMARY KEY(scope, id, name)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS stray(key TEXT PRIMARY KEY NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;";
+constexpr int64_t property_lease_ms = 3600 * 1000;
 constexpr int64_t recent_rows_max = 4096;
 constexpr int64_t recent_slices = 8;
 
+constexpr const char* property_columns = "scope, id, name, key, sha256, bytes, received_at";
 constexpr const char* row_columns = "scope, id, xid_high, xid_low, queue, seq, body_sha256, seen_at";
 
 /// SipHash-2-4: senders choose ids, so they must not be able to choose hashes.
@@ -109,6 +118,19 @@ DedupRow read_row(const SqliteStatement& s) {
   std::string hash = s.bytes(6);
   std::memcpy(row.body_sha256.data(), hash.data(), std::min(hash.size(), row.body_sha256.size()));
   row.seen_at_ms = s.integer(7);
+  return row;
+}
+
+PropertyRow read_property(const SqliteStatement& s) {
+  PropertyRow row;
+  row.scope = s.bytes(0);
+  row.id = s.bytes(1);
+  row.name = s.bytes(2);
+  row.key = s.bytes(3);
+  std::string hash = s.bytes(4);
+  std::memcpy(row.sha256.data(), hash.data(), std::min(hash.size(), row.sha256.size()));
+  row.bytes = static_cast<uint64_t>(s.integer(5));
+  row.received_at_ms = s.integer(6);
   return row;
 }
 
@@ -299,7 +321,12 @@ class DedupStore::Impl {
   Result<void> settle(uint64_t inserted);
   Result<uint64_t> decide_group(std::span<const DedupRow> rows, std::span<const size_t> group, std::vector<Decision>& into);
   Result<uint64_t> decide_rows(std::span<const DedupRow> rows, std::span<const uint32_t> groups, std::vector<Decision>& into);
+  /// Runs `work` as one durable transaction under the lock; what it returns is the result once that is committed.
+  template <class Work>
+  auto in_transaction(Work&& work) -> decltype(work());
+  Result<std::vector<PropertyRow>> property_rows(const std::string& scope, const std::string& id);
   Result<std::vector<std::string>> findings();
+  Result<void> copy_properties(SqliteDatabase& fresh);
   Result<void> rebuild();
 };
 
@@ -335,10 +362,12 @@ Result<void> DedupStore::Impl::open_database() {
   if (tables == 0 && id == 0) {
     // Cheap to lose half way: until the schema has committed the file counts as empty.
     GW_TRY(db->exec("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"));
-    GW_TRY(db->exec((std::string("BEGIN IMMEDIATE;") + schema_sql + "COMMIT;").c_str()));
+    GW_TRY(db->exec((std::string("BEGIN IMMEDIATE;") + schema_sql + property_schema_sql + "COMMIT;").c_str()));
   }
   GW_TRY(check_identity());
   GW_TRY(db->exec("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;"));
+  GW_TRY_ASSIGN(int64_t property_tables, db->query_integer("SELECT count(*) FROM sqlite_schema WHERE name IN ('property', 'stray')"));
+  if (property_tables != 2) GW_TRY(db->exec((std::string("BEGIN IMMEDIATE;") + property_schema_sql + "COMMIT;").c_str()));
   UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd || ::fsync(fd.get()) != 0) return errno_error("sync", directory, errno);
   return prepare_statements();
@@ -647,6 +676,193 @@ Result<bool> DedupStore::forget(const std::string& scope, const std::string& id,
   return old;
 }
 
+// --- data bus properties ------------------------------------------------------------------------------------------------
+
+template <class Work>
+auto DedupStore::Impl::in_transaction(Work&& work) -> decltype(work()) {
+  if (broken) return *broken;
+  GW_TRY_ASSIGN(FileLock guard, lock());
+  GW_TRY(begin());
+  auto result = work();
+  // A commit without a change of its own would sync nothing of what others wrote.
+  if (result) {
+    if (auto touched = statements->touch.run(); !touched) return fail(std::move(touched).error()).error();
+  }
+  if (!result) return fail(std::move(result).error()).error();
+  GW_TRY(commit());
+  GW_TRY(checkpoint_if_long());
+  return result;
+}
+
+Result<std::vector<PropertyRow>> DedupStore::Impl::property_rows(const std::string& scope, const std::string& id) {
+  GW_TRY_ASSIGN(auto select, db->prepare(std::string("SELECT ") + property_columns + " FROM property WHERE scope=? AND id=? ORDER BY name"));
+  select.bind_text(0, scope).bind_text(1, id);
+  std::vector<PropertyRow> rows;
+  for (;;) {
+    GW_TRY_ASSIGN(bool there, select.step());
+    if (!there) return rows;
+    rows.push_back(read_property(select));
+  }
+}
+
+Result<void> DedupStore::announce_blob(const std::string& key) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  return d.in_transaction([&]() -> Result<void> {
+    GW_TRY_ASSIGN(auto insert, d.db->prepare("INSERT INTO stray VALUES(?, ?)"));
+    insert.bind_text(0, key).bind(1, now_ms());
+    return insert.run();
+  });
+}
+
+Result<DedupStore::AddedProperty> DedupStore::add_property(const PropertyRow& row, bool even_after_message) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  return d.in_transaction([&]() -> Result<AddedProperty> {
+    GW_TRY_ASSIGN(auto message, d.seen->find(row.scope, row.id));
+    if (message && !even_after_message) return AddedProperty{PropertyOutcome::message_known, false};
+    GW_TRY_ASSIGN(auto find, d.db->prepare("SELECT sha256 FROM property WHERE scope=? AND id=? AND name=?"));
+    find.bind_text(0, row.scope).bind_text(1, row.id).bind_text(2, row.name);
+    const std::string_view hash(reinterpret_cast<const char*>(row.sha256.data()), row.sha256.size());
+    GW_TRY_ASSIGN(bool known, find.step());
+    if (known) return AddedProperty{PropertyOutcome::known, find.bytes(0) != hash};
+    GW_TRY_ASSIGN(auto own, d.db->prepare("DELETE FROM stray WHERE key=? AND since >= 0"));
+    own.bind_text(0, row.key);
+    GW_TRY(own.run());
+    // A purge with a short age, while the body was coming, may have taken the file away.
+    if (d.db->changes() != 1) return Error{ExitCode::not_now, 0, "the blob '" + row.key + "' was purged while it was received"};
+    GW_TRY_ASSIGN(auto insert, d.db->prepare(std::string("INSERT INTO property(") + property_columns + ", leased_until) VALUES(?,?,?,?,?,?,?,0)"));
+    insert.bind_text(0, row.scope).bind_text(1, row.id).bind_text(2, row.name).bind_text(3, row.key).bind_blob(4, hash);
+    insert.bind(5, static_cast<int64_t>(row.bytes)).bind(6, row.received_at_ms);
+    GW_TRY(insert.run());
+    return AddedProperty{};
+  });
+}
+
+Result<DedupStore::Properties> DedupStore::properties(const std::string& scope, const std::string& id, bool lease) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  if (d.broken) return *d.broken;
+  auto read = [&]() -> Result<Properties> {
+    Properties found;
+    GW_TRY_ASSIGN(found.message, d.seen->find(scope, id));
+    GW_TRY_ASSIGN(found.rows, d.property_rows(scope, id));
+    return found;
+  };
+  if (!lease) return read();
+  return d.in_transaction([&]() -> Result<Properties> {
+    GW_TRY_ASSIGN(auto update, d.db->prepare("UPDATE property SET leased_until=? WHERE scope=? AND id=?"));
+    update.bind(0, now_ms() + property_lease_ms).bind_text(1, scope).bind_text(2, id);
+    GW_TRY(update.run());
+    return read();
+  });
+}
+
+Result<void> DedupStore::drop_properties(const std::string& scope, const std::string& id, bool with_files) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  return d.in_transaction([&]() -> Result<void> {
+    if (with_files) {
+      GW_TRY_ASSIGN(auto insert, d.db->prepare("INSERT INTO stray SELECT key, ?3 FROM property WHERE scope=?1 AND id=?2"));
+      insert.bind_text(0, scope).bind_text(1, id).bind(2, now_ms());
+      GW_TRY(insert.run());
+    }
+    GW_TRY_ASSIGN(auto remove, d.db->prepare("DELETE FROM property WHERE scope=? AND id=?"));
+    remove.bind_text(0, scope).bind_text(1, id);
+    return remove.run();
+  });
+}
+
+namespace {
+
+Result<std::vector<PropertyRow>> old_properties(SqliteDatabase& db, int64_t cut_ms, bool leased) {
+  GW_TRY_ASSIGN(auto select, db.prepare(std::string("SELECT ") + property_columns + " FROM property WHERE received_at < ? AND (leased_until >= ?) = ? LIMIT ?"));
+  select.bind(0, cut_ms).bind(1, now_ms()).bind(2, leased ? 1 : 0).bind(3, leased ? -1 : purge_batch_rows);
+  std::vector<PropertyRow> rows;
+  for (;;) {
+    GW_TRY_ASSIGN(bool there, select.step());
+    if (!there) return rows;
+    rows.push_back(read_property(select));
+  }
+}
+
+Result<void> disown(SqliteDatabase& db, const PropertyRow& row, bool message_has_it) {
+  if (!message_has_it) {
+    GW_TRY_ASSIGN(auto insert, db.prepare("INSERT INTO stray VALUES(?, -1)"));
+    insert.bind_text(0, row.key);
+    GW_TRY(insert.run());
+  }
+  GW_TRY_ASSIGN(auto remove, db.prepare("DELETE FROM property WHERE scope=? AND id=? AND name=?"));
+  remove.bind_text(0, row.scope).bind_text(1, row.id).bind_text(2, row.name);
+  return remove.run();
+}
+
+/// In a transaction. True: there is more.
+Result<bool> doom_blobs(SqliteDatabase& db, SeenTable& seen, int64_t cut_ms) {
+  GW_TRY_ASSIGN(auto update, db.prepare("UPDATE stray SET since=-1 WHERE since < ?"));
+  update.bind(0, cut_ms);
+  GW_TRY(update.run());
+  GW_TRY_ASSIGN(auto leased, old_properties(db, cut_ms, true));
+  for (const PropertyRow& row : leased) {
+    // Accepted, and then its listener was killed. While its id is known it can be seen that the message owns the blob.
+    GW_TRY_ASSIGN(auto message, seen.find(row.scope, row.id));
+    if (message) GW_TRY(disown(db, row, true));
+  }
+  GW_TRY_ASSIGN(auto rows, old_properties(db, cut_ms, false));
+  for (const PropertyRow& row : rows) {
+    GW_TRY_ASSIGN(auto message, seen.find(row.scope, row.id));
+    GW_TRY(disown(db, row, message.has_value()));
+  }
+  return rows.size() == static_cast<size_t>(purge_batch_rows);
+}
+
+Result<std::vector<std::string>> doomed_keys(SqliteDatabase& db) {
+  GW_TRY_ASSIGN(auto select, db.prepare("SELECT key FROM stray WHERE since=-1 LIMIT ?"));
+  select.bind(0, purge_batch_rows);
+  std::vector<std::string> keys;
+  for (;;) {
+    GW_TRY_ASSIGN(bool there, select.step());
+    if (!there) return keys;
+    keys.push_back(select.bytes(0));
+  }
+}
+
+}  // namespace
+
+Result<uint64_t> DedupStore::purge_properties(int64_t cut_ms, const std::function<Result<void>(const std::string&)>& remove, bool dry_run) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  if (dry_run) {
+    GW_TRY_ASSIGN(auto count, d.db->prepare("SELECT (SELECT count(*) FROM property WHERE received_at < ?1 AND leased_until < ?2) + "
+                                            "(SELECT count(*) FROM stray WHERE since < ?1)"));
+    count.bind(0, cut_ms).bind(1, now_ms());
+    GW_TRY_ASSIGN(bool there, count.step());
+    return there ? static_cast<uint64_t>(count.integer(0)) : 0;
+  }
+  // Doomed first: from then on nobody who is still receiving such a blob can become its owner.
+  for (bool more = true; more;) {
+    auto doomed = d.in_transaction([&]() -> Result<bool> { return doom_blobs(*d.db, *d.seen, cut_ms); });
+    if (!doomed) return std::move(doomed).error();
+    more = *doomed;
+  }
+  uint64_t count = 0;
+  for (;;) {
+    GW_TRY_ASSIGN(auto keys, doomed_keys(*d.db));
+    if (keys.empty()) return count;
+    for (const std::string& key : keys) GW_TRY(remove(key));
+    // Their names last: whoever is killed on the way leaves them for the next purge.
+    GW_TRY(d.in_transaction([&]() -> Result<void> {
+      GW_TRY_ASSIGN(auto forget_key, d.db->prepare("DELETE FROM stray WHERE key=? AND since=-1"));
+      for (const std::string& key : keys) {
+        forget_key.bind_text(0, key);
+        GW_TRY(forget_key.run());
+      }
+      return {};
+    }));
+    count += keys.size();
+  }
+}
+
 Result<int64_t> DedupStore::horizon_ms() {
   std::lock_guard<std::mutex> one(impl_->mutex);
   return impl_->db->query_integer("SELECT value FROM meta WHERE key='horizon'");
@@ -753,6 +969,9 @@ Result<std::vector<std::string>> DedupStore::Impl::findings() {
        "rows that their index does not find"},
       {"SELECT (SELECT count(*) FROM recent) + (SELECT count(*) FROM settled) - (SELECT count(*) FROM seen)", "index entries too many or too few"},
       {"SELECT count(*) FROM (SELECT 1 FROM seen GROUP BY hash, scope, id HAVING count(*) > 1)", "ids that are there twice"},
+      {"SELECT count(*) FROM property WHERE length(sha256) != 32 OR length(CAST(id AS BLOB)) NOT BETWEEN 1 AND 255 OR received_at <= 0",
+       "malformed data bus properties"},
+      {"SELECT count(*) - count(DISTINCT key) FROM (SELECT key FROM property UNION ALL SELECT key FROM stray)", "blobs with two owners"},
   };
   for (const auto& [sql, what] : rules) {
     auto count = db->query_integer(sql);
@@ -760,6 +979,33 @@ Result<std::vector<std::string>> DedupStore::Impl::findings() {
     else if (*count != 0) found.push_back("database '" + path + "': " + std::to_string(*count) + " " + what);
   }
   return found;
+}
+
+Result<void> DedupStore::Impl::copy_properties(SqliteDatabase& fresh) {
+  GW_TRY_ASSIGN(auto insert, fresh.prepare("INSERT OR IGNORE INTO property SELECT ?,?,?,?,?,?,?,0 WHERE NOT EXISTS (SELECT 1 FROM property WHERE key=?4)"));
+  GW_TRY_ASSIGN(auto insert_stray, fresh.prepare("INSERT OR IGNORE INTO stray VALUES(?, ?)"));
+  for (const char* order : {"ASC", "DESC"}) {
+    auto select = db->prepare(std::string("SELECT ") + property_columns + " FROM property ORDER BY scope " + order + ", id " + order + ", name " + order);
+    while (select) {
+      auto there = select->step();
+      if (!there || !*there) break;
+      PropertyRow row = read_property(*select);
+      if (row.id.empty() || row.id.size() > 255 || row.received_at_ms <= 0 || row.key.empty()) continue;
+      const std::string_view hash(reinterpret_cast<const char*>(row.sha256.data()), row.sha256.size());
+      insert.bind_text(0, row.scope).bind_text(1, row.id).bind_text(2, row.name).bind_text(3, row.key).bind_blob(4, hash);
+      insert.bind(5, static_cast<int64_t>(row.bytes)).bind(6, row.received_at_ms);
+      GW_TRY(insert.run());
+    }
+    auto strays = db->prepare(std::string("SELECT key, since FROM stray ORDER BY key ") + order);
+    while (strays) {
+      auto there = strays->step();
+      if (!there || !*there) break;
+      const std::string key = strays->bytes(0);
+      insert_stray.bind_text(0, key).bind(1, strays->integer(1));
+      GW_TRY(insert_stray.run());
+    }
+  }
+  return fresh.exec("DELETE FROM stray WHERE key IN (SELECT key FROM property)");
 }
 
 Result<void> DedupStore::Impl::rebuild() {
@@ -771,7 +1017,7 @@ Result<void> DedupStore::Impl::rebuild() {
   GW_TRY_ASSIGN(auto fresh, SqliteDatabase::open(fresh_path, false));
   // DELETE journal: the new file is complete in itself when it takes the place of the old one.
   GW_TRY(fresh->exec("PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;"));
-  GW_TRY(fresh->exec((std::string("BEGIN IMMEDIATE;") + schema_sql).c_str()));
+  GW_TRY(fresh->exec((std::string("BEGIN IMMEDIATE;") + schema_sql + property_schema_sql).c_str()));
   GW_TRY_ASSIGN(auto table, SeenTable::open(*fresh));
   // From both ends: what is behind a damaged page is reached from the other.
   for (const char* order : {"number", "number DESC"}) {
@@ -786,6 +1032,7 @@ Result<void> DedupStore::Impl::rebuild() {
       if (!known) GW_TRY(table->insert(row));
     }
   }
+  GW_TRY(copy_properties(*fresh));
   auto horizon = db->query_integer("SELECT value FROM meta WHERE key='horizon'");
   // Rows may be lost. If even the horizon is, everything up to now counts as forgotten: refused rather than delivered twice.
   GW_TRY(raise_horizon(*fresh, horizon ? *horizon : now_ms()));

@@ -40,6 +40,16 @@ struct DedupRow {
   }
 };
 
+/// A data bus property that came before its message: which blob has what the wire header of this name points to.
+struct PropertyRow {
+  std::string scope, id;  ///< as of the message
+  std::string name;       ///< of the wire header; names compare without the case of ASCII letters
+  std::string key;        ///< of the blob
+  std::array<unsigned char, 32> sha256{};
+  uint64_t bytes = 0;
+  int64_t received_at_ms = 0;
+};
+
 class DedupStore {
  public:
   /// Opens or (create) makes `<root_path>/dedup/<name>.db` and its lock file. no_input if absent and !create.
@@ -88,6 +98,36 @@ class DedupStore {
   Result<Status> status();
   /// Marks ids as seen without a message (gw-dedup mark). Returns for each whether it was new.
   Result<std::vector<bool>> mark(const std::string& scope, std::span<const std::string> ids);
+
+  // Data bus properties. A blob is announced before its file is made, so that no file is ever forgotten: it belongs to nobody (and
+  // goes with the next purge), then to its property, then to the message that was accepted.
+
+  /// One durable commit: from now on `key` may be the key of a file that nobody owns.
+  Result<void> announce_blob(const std::string& key);
+  enum class PropertyOutcome {
+    stored,         ///< it owns the announced blob now
+    known,          ///< the property was there; the announced blob still belongs to nobody: remove the file
+    message_known,  ///< so was even the message (only if !even_after_message); the same
+  };
+  struct AddedProperty {
+    PropertyOutcome outcome = PropertyOutcome::stored;
+    bool other_body = false;  ///< known: with another body, which stays
+  };
+  /// In one durable commit, whatever comes out.
+  Result<AddedProperty> add_property(const PropertyRow& row, bool even_after_message);
+  struct Properties {
+    std::optional<DedupRow> message;  ///< the message was accepted already
+    std::vector<PropertyRow> rows;
+  };
+  /// What is known of an id. `lease`: in one durable commit that keeps the properties from every purge for the next hour, for
+  /// somebody who is about to accept their message. Without it only a hint: others may have written it, and not durably.
+  Result<Properties> properties(const std::string& scope, const std::string& id, bool lease);
+  /// The rows go. with_files: the blobs belong to nobody then; else the accepted message owns them.
+  Result<void> drop_properties(const std::string& scope, const std::string& id, bool with_files);
+  /// Properties that were received before the cut and whose message never came lose their blobs. Each of those, and of blobs that
+  /// were announced before the cut and belong to nobody, is given to `remove`, which removes the file if it is there. Returns how many.
+  Result<uint64_t> purge_properties(int64_t cut_ms, const std::function<Result<void>(const std::string& key)>& remove, bool dry_run);
+
   /// PRAGMA integrity_check and our own rules; one line per finding. repair rebuilds the index or, if that is not
   /// enough, the database from what is readable, keeping the damaged file aside.
   Result<std::vector<std::string>> check(bool repair);

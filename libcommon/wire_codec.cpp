@@ -176,6 +176,18 @@ bool is_utf8(std::string_view text) {
   return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) < 0; }) || utf8_ok(text);
 }
 
+/// nullopt: neither true nor false. Without the header: false.
+std::optional<bool> read_auto_ack(const Headers& wire_headers) {
+  const std::string* found = wire_headers.find(wire::auto_ack);
+  if (!found) return false;
+  std::string_view text = *found;
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+  if (equal_no_case(text, "true")) return true;
+  if (equal_no_case(text, "false")) return false;
+  return std::nullopt;
+}
+
 std::string missing(std::string_view name) { return "Required header '" + std::string(name) + "' missing."; }
 
 }  // namespace
@@ -244,12 +256,18 @@ std::variant<WireCall, WireRefusal> read_wire_call(const Headers& wire_headers) 
   if (!message_id_ok(call.id)) return WireRefusal{400, "header '" + std::string(wire::id) + "' has control characters"};
   const std::string type(wire_headers.get(wire::call_type));
   if (type.empty()) return WireRefusal{400, missing(wire::call_type)};
-  if (type == "SingleCallDatabusProperty") {
+  call.legacy = type == "Submit" || type == "DatabusProperty" || type == "Ack";
+  if (type == "SingleCallDatabusProperty" || type == "DatabusProperty") {
     call.type = WireCall::Type::data_bus_property;
     call.data_bus_key = std::string(wire_headers.get(wire::data_bus_key));
     if (call.data_bus_key.empty()) return WireRefusal{400, missing(wire::data_bus_key)};
-  } else if (type == "Submit" || type == "DatabusProperty" || type == "Ack") {
-    return WireRefusal{501, "CallType '" + type + "' of NServiceBus 3 is not supported by this version."};
+    if (has_control(call.data_bus_key)) return WireRefusal{400, "header '" + std::string(wire::data_bus_key) + "' has control characters"};
+  } else if (type == "Submit") {
+    auto at_once = read_auto_ack(wire_headers);
+    if (!at_once) return WireRefusal{400, "Invalid AutoAck header '" + std::string(wire::auto_ack) + "'. Found '" + std::string(wire_headers.get(wire::auto_ack)) + "'"};
+    call.type = *at_once ? WireCall::Type::submit : WireCall::Type::hold;
+  } else if (type == "Ack") {
+    call.type = WireCall::Type::ack;
   } else if (type != "SingleCallSubmit") {
     return WireRefusal{400, "Invalid CallType '" + type + "'. CallTypes supported 'SingleCallSubmit, SingleCallDatabusProperty'"};
   }
@@ -269,6 +287,12 @@ std::variant<WireCall, WireRefusal> read_wire_call(const Headers& wire_headers) 
   return call;
 }
 
+std::string delivered_name(std::string_view wire_name, bool gateway_message) {
+  if (gateway_message && find_no_case(wire_name, wire::header_prefix) == std::string_view::npos) return {};
+  std::string name = gateway_message ? inner_name(wire_name) : std::string(wire_name);
+  return is_ours_or_secret(name) ? std::string() : name;
+}
+
 Headers delivered_headers(Headers&& wire_headers, const WireCall& call, std::string_view endpoint) {
   Headers result;
   auto& entries = result.entries();
@@ -278,9 +302,8 @@ Headers delivered_headers(Headers&& wire_headers, const WireCall& call, std::str
       if (!is_ours_or_secret(entry.name)) entries.push_back(std::move(entry));
       continue;
     }
-    if (find_no_case(entry.name, wire::header_prefix) == std::string_view::npos) continue;
-    std::string name = inner_name(entry.name);
-    if (name.empty() || is_ours_or_secret(name)) continue;
+    std::string name = delivered_name(entry.name, true);
+    if (name.empty()) continue;
     // Two wire names can end as one ("X" with the prefix once and twice): the last counts.
     auto same = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return equal_no_case(e.name, name); });
     if (same != entries.end()) same->value = std::move(entry.value);

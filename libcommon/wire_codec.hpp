@@ -25,6 +25,7 @@ inline constexpr std::string_view content_md5 = "Content-MD5";
 inline constexpr std::string_view time_to_be_received = "NServiceBus.TimeToBeReceived";
 inline constexpr std::string_view data_bus_key = "NServiceBus.Gateway.DataBusKey";
 inline constexpr std::string_view data_bus_prefix = "NServiceBus.DataBus.";
+inline constexpr std::string_view auto_ack = "NServiceBus.AutoAck";
 inline constexpr std::string_view header_prefix = "NServiceBus.Header.";
 }  // namespace wire
 
@@ -45,8 +46,10 @@ std::variant<Headers, WireRefusal> decode_wire_fields(std::span<const std::pair<
 
 /// What a call is about, from its decoded outer headers.
 struct WireCall {
-  enum class Type { submit, data_bus_property };
+  /// hold: NServiceBus 3's Submit without AutoAck, to be released by ack (with AutoAck it is a submit like any other).
+  enum class Type { submit, data_bus_property, hold, ack };
   Type type = Type::submit;
+  bool legacy = false;               ///< a call of NServiceBus 3
   std::string id;
   std::string correlation_id;        ///< the id if the call has none
   bool gateway_message = false;      ///< its headers carry the prefix; else all headers are the message's own
@@ -59,6 +62,9 @@ std::variant<WireCall, WireRefusal> read_wire_call(const Headers& wire);
 
 /// The headers of the message as it enters the endpoint's queue.
 Headers delivered_headers(Headers&& wire, const WireCall& call, std::string_view endpoint);
+
+/// The name in the delivered message of a wire header of the call; "" if it does not get there.
+std::string delivered_name(std::string_view wire_name, bool gateway_message);
 
 /// An RFC 9110 date ("Sat, 21 Nov 2026 11:35:41 GMT") in milliseconds since 1970.
 std::optional<int64_t> parse_http_date_ms(std::string_view text);

@@ -15,8 +15,8 @@ http "$port" --host "localhost:$port" --reason "$answers"/*.request >got
 declare -A ours=(
   [07-call-type-number-0]="400 Invalid CallType '0'. CallTypes supported 'SingleCallSubmit, SingleCallDatabusProperty'"
   [08-call-type-number-7]="400 Invalid CallType '7'. CallTypes supported 'SingleCallSubmit, SingleCallDatabusProperty'"
-  [09-legacy-submit]="501 CallType 'Submit' of NServiceBus 3 is not supported by this version."
-  [10-legacy-ack]="501 CallType 'Ack' of NServiceBus 3 is not supported by this version."
+  [09-legacy-submit]='200 OK'
+  [10-legacy-ack]='200 OK'
   [15-no-correlation-id]='200 OK'
   [21-callback-ok]='403 messages in query strings and callbacks are not accepted here'
   [22-callback-error]='403 messages in query strings and callbacks are not accepted here'
@@ -25,12 +25,7 @@ declare -A ours=(
   [25-head-bare]='200 -'
   [26-get-query-message]='403 messages in query strings and callbacks are not accepted here'
   [27-query-overrides-header]='403 messages in query strings and callbacks are not accepted here'
-  [30-property-1]='501 data bus properties are not supported by this version'
-  [31-property-1-again]='501 data bus properties are not supported by this version'
-  [32-submit-one-missing]='412 Expected 2 claimcheck properties. None were received. Please resubmit.'
-  [33-property-2]='501 data bus properties are not supported by this version'
-  [34-submit-both]='412 Expected 2 claimcheck properties. None were received. Please resubmit.'
-  [35-submit-both-again]='412 Expected 2 claimcheck properties. None were received. Please resubmit.'
+  [35-submit-both-again]='200 OK'
   [38-ttbr-garbage]="400 Invalid header 'NServiceBus.TimeToBeReceived': not a time span (hh:mm:ss)."
   [39-header-same-after-decoding]="400 header 'X-A' is there twice"
   [40-header-repeated]="400 header 'NServiceBus.Header.Dup' is there twice"
@@ -83,8 +78,24 @@ assert compared >= 8, compared
 assert ours["id-13"]["NServiceBus.CorrelationId"] == "id-13"
 assert ours["id-15"] == {**ours["id-1"], "NServiceBus.MessageId": "id-15", "NServiceBus.CorrelationId": "id-15"}
 assert ours["id-14"]["NServiceBus.Header.NServiceBus.MessageIntent"] == "Send" and ours["id-14"]["Host"].startswith("localhost")
-assert set(ours) == {"id-1", "id-10", "id-13", "id-14", "id-15", "id-16", "id-17", "id-18", "id-27", "id-31", "id-32", "id-35", "id-36", "../../etc/passwd"}, sorted(ours)
+assert set(ours) == {"id-1", "id-10", "id-13", "id-14", "id-15", "id-16", "id-17", "id-18", "id-25", "id-27", "id-31", "id-32", "id-35", "id-36", "id-8", "../../etc/passwd"}, sorted(ours)
+# The blobs of a message have keys of ours, and are what came; NServiceBus 3's message is released.
+import os, re
+def body(name):
+    return open(f"{os.path.dirname(sys.argv[1])}/{name}.request", "rb").read().split(b"\r\n\r\n", 1)[1]
+keys = {n: v for n, v in ours["id-25"].items() if n.startswith("NServiceBus.DataBus.")}
+assert set(keys) == {"NServiceBus.DataBus.one", "NServiceBus.DataBus.two"}, keys
+for number, name in ("one", "30-property-1"), ("two", "33-property-2"):
+    key = keys["NServiceBus.DataBus." + number]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d/[0-9a-f-]{36}", key), key
+    path = os.environ["GW_ROOT"] + "/databus/" + key
+    assert open(path, "rb").read() == body(name), path
+    assert os.stat(path).st_mode & 0o777 == 0o600 and os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
+assert ours["id-8"]["NServiceBus.MessageIntent"] == "Send" and ours["id-8"]["NServiceBus.ReplyToAddress"] == "Store1.gateway"
 PY
+same 2 "$(find "$GW_ROOT/databus" -type f | wc -l)" 'a property sent again is stored once, one with a wrong sum not at all'
+run_ok queue-inspect list Store1.legacy --all --json
+same '' "$out" 'nothing is held after the Ack'
 
 # The answers' other fields.
 run_ok http "$port" --field allow "$answers/46-put-method.request"
@@ -101,7 +112,7 @@ like '^stdin	200	OK' "$out" '/healthz'
 # What a real gateway sent is accepted as it is.
 start_daemon sent gw-listen --endpoint Sent --channel http://127.0.0.1:0/
 port=$(sed 's/.*:\([0-9]*\)\/.*/\1/' <<<"$ready_line")
-for recorded in price ask answer two-sites-store1 xml-unicode; do
+for recorded in price ask answer two-sites-store1 xml-unicode property property-message; do
   run_ok http "$port" "$SRC/tests/data/wire/sent/$recorded.request"
   like "^$recorded	200	OK" "$out"
 done
@@ -109,6 +120,17 @@ run_ok http "$port" "$SRC/tests/data/wire/sent/two-sites-store2-retried.request"
 like '	200	OK|	422	' "$out" 'the copy for the other site has the same id'
 run_ok queue-inspect show Sent --where 'type=Prices.AskPrice' --json
 like '"NServiceBus.OriginatingSite":"http,http://localhost:25898/Headquarter/"' "$out"
+
+run_ok queue-inspect show Sent --where 'type=Prices.PriceFile' --json
+printf '%s\n' "$out" >file.json
+run_ok python3 - file.json "$SRC/tests/data/wire/sent/property.request" <<'PY'
+import json, os, sys
+headers = json.loads(open(sys.argv[1], encoding="utf-8").readline())["headers"]
+key = headers["NServiceBus.DataBus.2026-11-21_11/56852518-8889-4f6a-904c-1cbf28607f36"]
+assert key != "2026-11-21_11/56852518-8889-4f6a-904c-1cbf28607f36"
+blob = open(os.environ["GW_ROOT"] + "/databus/" + key, "rb").read()
+assert len(blob) == 93338 and blob == open(sys.argv[2], "rb").read().split(b"\r\n\r\n", 1)[1]
+PY
 
 # The time to be received ends also for a message that does not say when it was sent.
 sed 's/id-1\r/short/; s/^NServiceBus.Gateway: True/NServiceBus.TimeToBeReceived: 00:00:01\r\n&/' "$answers/01-plain.request" >short.request

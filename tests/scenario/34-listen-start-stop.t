@@ -79,7 +79,7 @@ python3 upload.py "$port" <go >upload.out &
 upload=$!
 exec 8>go
 has_part() { [ -n "$(find "$GW_ROOT/bodies" -type f -size +64k -newer upload.py)" ]; }
-wait_until 10 has_part
+wait_until 20 has_part
 kill -TERM "${DAEMON[listen]}"
 wait_until 5 grep -q stopping listen.err
 echo >&8
@@ -101,7 +101,7 @@ upload=$!
 exec 8>never
 touch -d '-1 second' upload.py
 more_parts() { [ "$(find "$GW_ROOT/bodies" -type f -size +64k | wc -l)" -gt 1 ]; }
-wait_until 10 more_parts
+wait_until 20 more_parts
 began=$SECONDS
 kill -TERM "${DAEMON[listen]}"
 wait_daemon listen

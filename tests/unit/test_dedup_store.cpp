@@ -7,11 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
+
+#include "sqlite.hpp"
+#include "units.hpp"
 
 namespace {
 
@@ -396,4 +400,151 @@ TEST_CASE("dedup store: check finds damage, repair keeps the damaged file aside 
     aside |= entry.path().filename().string().find("Store1.db.damaged-") == 0;
   CHECK(aside);
   CHECK(decide(*store, {row("after")})[0].inserted);
+}
+
+// --- data bus properties ------------------------------------------------------------------------------------------------
+
+namespace {
+
+using Outcome = DedupStore::PropertyOutcome;
+
+gw::PropertyRow property(const std::string& id, const std::string& name, const std::string& key, unsigned char body = 1) {
+  gw::PropertyRow p;
+  p.scope = "Store1";
+  p.id = id;
+  p.name = name;
+  p.key = key;
+  p.sha256.fill(body);
+  p.bytes = 5;
+  p.received_at_ms = 1'000'000;
+  return p;
+}
+
+DedupStore::AddedProperty add(DedupStore& store, const gw::PropertyRow& p, bool even_after_message = false) {
+  REQUIRE(store.announce_blob(p.key));
+  auto added = store.add_property(p, even_after_message);
+  REQUIRE_MESSAGE(added, (added ? "" : added.error().text));
+  return *added;
+}
+
+std::vector<std::string> purge_blobs(DedupStore& store, int64_t cut_ms) {
+  std::vector<std::string> keys;
+  auto count = store.purge_properties(cut_ms, [&](const std::string& key) { keys.push_back(key); return gw::Result<void>(); }, false);
+  REQUIRE_MESSAGE(count, (count ? "" : count.error().text));
+  CHECK(*count == keys.size());
+  std::sort(keys.begin(), keys.end());
+  return keys;
+}
+
+constexpr int64_t for_ever = INT64_MAX - 1;
+
+}  // namespace
+
+TEST_CASE("dedup store: the first property of a name stays, over restarts and in other connections") {
+  TempRoot root;
+  {
+    auto store = open_store(root.path);
+    CHECK(add(*store, property("a", "H.One", "k1")).outcome == Outcome::stored);
+  }
+  auto store = open_store(root.path), other = open_store(root.path);
+  auto again = add(*store, property("a", "h.one", "k2"));
+  CHECK(again.outcome == Outcome::known);
+  CHECK_FALSE(again.other_body);
+  CHECK(add(*store, property("a", "H.ONE", "k3", 2)).other_body);
+  CHECK(add(*store, property("a", "H.Two", "k4")).outcome == Outcome::stored);
+  CHECK(add(*store, property("b", "H.One", "k5")).outcome == Outcome::stored);
+  auto found = other->properties("Store1", "a", true);
+  REQUIRE(found);
+  CHECK_FALSE(found->message);
+  REQUIRE(found->rows.size() == 2);
+  CHECK(found->rows[0].name == "H.One");
+  CHECK(found->rows[0].key == "k1");
+  CHECK(found->rows[1].bytes == 5);
+  CHECK(other->properties("Store2", "a", false)->rows.empty());
+  REQUIRE(other->drop_properties("Store1", "a", false));
+  CHECK(store->properties("Store1", "a", false)->rows.empty());
+  CHECK(store->check(false)->empty());
+}
+
+TEST_CASE("dedup store: a property of a message that was accepted is not wanted, but by NServiceBus 3") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  decide(*store, {row("a")});
+  CHECK(add(*store, property("a", "H.One", "k1")).outcome == Outcome::message_known);
+  CHECK(store->properties("Store1", "a", true)->message);
+  CHECK(add(*store, property("a", "H.One", "k2"), true).outcome == Outcome::stored);
+  auto later = gw::now_ms() + 1000;
+  CHECK(purge_blobs(*store, later) == std::vector<std::string>{"k1"});  // k2 is the message's
+  CHECK(store->properties("Store1", "a", false)->rows.empty());
+}
+
+TEST_CASE("dedup store: the blobs of a message stay even if its listener was killed before it had noted the acceptance") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  add(*store, property("a", "H.One", "k1"));
+  REQUIRE(store->properties("Store1", "a", true));
+  decide(*store, {row("a")});
+  CHECK(purge_blobs(*store, for_ever).empty());
+  REQUIRE(store->purge(for_ever, [](const gw::Xid&) { return false; }, false));
+  CHECK(store->properties("Store1", "a", false)->rows.empty());
+  CHECK(purge_blobs(*store, for_ever).empty());
+}
+
+TEST_CASE("dedup store: purge takes the blobs that nobody owns, and no others") {
+  TempRoot root;
+  auto store = open_store(root.path);
+  const int64_t later = gw::now_ms() + 1000;
+  REQUIRE(store->announce_blob("announced"));
+  add(*store, property("never-came", "H.One", "orphan"));
+  add(*store, property("about-to", "H.One", "leased"));
+  add(*store, property("came", "H.One", "owned"));
+  add(*store, property("dropped", "H.One", "dropped"));
+  REQUIRE(store->properties("Store1", "about-to", true));
+  REQUIRE(store->drop_properties("Store1", "came", false));
+  REQUIRE(store->drop_properties("Store1", "dropped", true));
+  CHECK(purge_blobs(*store, 1'000'000).empty());
+  CHECK(*store->purge_properties(later, [](const std::string&) { return gw::Result<void>(); }, true) == 3);
+  // A file that cannot be removed is tried again.
+  auto failed = store->purge_properties(later, [](const std::string& key) { return gw::Result<void>(gw::Error{gw::ExitCode::system, 0, key}); }, false);
+  CHECK_FALSE(failed);
+  // Who is still receiving a blob that is being removed does not become its owner.
+  CHECK_FALSE(store->add_property(property("slow", "H.One", "announced"), false));
+  CHECK(store->properties("Store1", "slow", false)->rows.empty());
+  CHECK(purge_blobs(*store, 0) == std::vector<std::string>{"announced", "dropped", "orphan"});
+  CHECK(purge_blobs(*store, for_ever).empty());
+  CHECK(store->properties("Store1", "about-to", false)->rows.size() == 1);
+  CHECK(store->check(false)->empty());
+}
+
+TEST_CASE("dedup store: one that was made before there were properties gets them; repair keeps them") {
+  TempRoot root;
+  {
+    auto store = open_store(root.path);
+    decide(*store, {row("a")});
+  }
+  std::string path = root.path + "/dedup/Store1.db";
+  {
+    auto db = gw::SqliteDatabase::open(path, false);
+    REQUIRE(db);
+    REQUIRE((*db)->exec("DROP TABLE property; DROP TABLE stray"));
+  }
+  auto store = open_store(root.path);
+  CHECK(*store->find("Store1", "a"));
+  add(*store, property("b", "H.One", "k1"));
+  REQUIRE(store->announce_blob("k2"));
+  {
+    auto db = gw::SqliteDatabase::open(path, false);
+    REQUIRE(db);
+    // What rebuilding the index does not mend.
+    REQUIRE((*db)->exec("UPDATE seen SET body_sha256 = x'00'; INSERT INTO property VALUES('Store1', '', 'n', 'k3', x'00', 1, 1, 0)"));
+  }
+  auto repaired = store->check(true);
+  REQUIRE_MESSAGE(repaired, (repaired ? "" : repaired.error().text));
+  CHECK(repaired->size() >= 2);
+  auto found = store->properties("Store1", "b", true);
+  REQUIRE(found);
+  REQUIRE(found->rows.size() == 1);
+  CHECK(found->rows[0].key == "k1");
+  REQUIRE(store->drop_properties("Store1", "b", true));
+  CHECK(purge_blobs(*store, for_ever) == std::vector<std::string>{"k1", "k2"});
 }

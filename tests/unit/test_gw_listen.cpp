@@ -10,6 +10,7 @@
 #include "tools/gw-listen/http.hpp"
 #include "tools/gw-listen/options.hpp"
 #include "tools/gw-listen/receive.hpp"
+#include "units.hpp"
 
 namespace {
 
@@ -84,7 +85,11 @@ Channel channel(const char* address) {
 struct Fixture {
   std::string path;
   std::unique_ptr<gw::Root> root;
+  std::unique_ptr<gw::DedupStore> store;
+  std::unique_ptr<StoreThread> store_thread;
+  std::unique_ptr<DataBus> data_bus;
   std::unique_ptr<Committer> committer;
+  std::unique_ptr<HeldMessages> held;
   std::unique_ptr<Receiver> receiver;
   gw::Queue queue;
   bool stopping = false;
@@ -112,12 +117,24 @@ struct Fixture {
     context.body_writer = [this] { return root->body_writer(); };
     context.free_bytes = [this] { return free_bytes; };
     context.committer = committer.get();
+    auto opened_store = gw::DedupStore::open(path + "/root", "Store1", true);
+    REQUIRE(opened_store);
+    store = *std::move(opened_store);
+    store_thread = std::make_unique<StoreThread>();
+    data_bus = std::make_unique<DataBus>(path + "/root", "Store1", *store, *store_thread, [](const gw::Error&) { std::abort(); });
+    held = std::make_unique<HeldMessages>(*root, queue, *store, *store_thread, *data_bus, *committer);
+    context.data_bus = data_bus.get();
+    context.held = held.get();
     context.stopping = [this] { return stopping; };
     receiver = std::make_unique<Receiver>(std::move(context));
     receiver->set_channels({channel("http://127.0.0.1/Store1/")});
   }
   ~Fixture() {
+    held.reset();
     committer.reset();
+    data_bus.reset();
+    store_thread.reset();
+    store.reset();
     root.reset();
     std::filesystem::remove_all(path);
   }
@@ -386,11 +403,169 @@ TEST_CASE("gw-listen: other requests") {
   property.fields[2].second = "SingleCallDatabusProperty";
   CHECK(f.answer(property).status == 400);
   property.fields.emplace_back("NServiceBus.Gateway.DataBusKey", "k");
-  CHECK(f.answer(property).status == 501);
-  Request bus = submit("x", "y");
+  CHECK(f.answer(property).status == 200);
+  Request bus = submit("z", "y");
   bus.fields.emplace_back("NServiceBus.Header.NServiceBus.DataBus.one", "k");
   CHECK(f.answer(bus).text == "Expected 1 claimcheck properties. None were received. Please resubmit.");
   CHECK(f.stored() == 0);
+}
+
+// --- properties and the calls of NServiceBus 3 ----------------------------------------------------------------------------
+
+namespace {
+
+constexpr const char* wire_one = "NServiceBus.Header.NServiceBus.DataBus.One";
+
+Request call(const char* type, std::string_view id, std::string body) {
+  Request request = submit(id, std::move(body));
+  request.fields[2].second = type;
+  return request;
+}
+Request property(std::string_view id, std::string body, const char* type = "SingleCallDatabusProperty") {
+  Request request = call(type, id, std::move(body));
+  request.fields.emplace_back("NServiceBus.Gateway.DataBusKey", wire_one);
+  return request;
+}
+Request with_property(Request request, const char* name = wire_one) {
+  request.fields.emplace_back(name, "theirs");
+  return request;
+}
+size_t blobs(const Fixture& f) {
+  size_t count = 0;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(f.path + "/root/databus", none)) count += entry.is_regular_file();
+  return count;
+}
+gw::Headers taken(Fixture& f) {
+  auto claims = f.queue.claim(1);
+  REQUIRE(claims);
+  REQUIRE(claims->size() == 1);
+  return (*claims)[0].message().headers;
+}
+
+}  // namespace
+
+TEST_CASE("gw-listen: properties, then their message") {
+  Fixture f;
+  CHECK(f.answer(with_property(submit("a", "body"))).text == "Expected 1 claimcheck properties. None were received. Please resubmit.");
+  const std::string blob(200'000, 'b');
+  CHECK(f.answer(property("a", blob)).status == 200);
+  CHECK(f.answer(property("a", blob)).status == 200);
+  CHECK(f.answer(property("a", "another")).status == 200);  // the first stays
+  CHECK(blobs(f) == 1);
+  Request both = with_property(with_property(submit("a", "body")), "NServiceBus.Header.NServiceBus.DataBus.Two");
+  CHECK(f.answer(both).text == "ClaimCheck property NServiceBus.Header.NServiceBus.DataBus.Two was never received. Please resubmit.");
+  CHECK(f.stored() == 0);
+  // As after a hop that has put the names into lower case.
+  CHECK(f.answer(with_property(submit("a", "body"), "nservicebus.header.nservicebus.databus.one")).status == 200);
+  CHECK(f.answer(with_property(submit("a", "body"))).status == 200);
+  CHECK(f.answer(with_property(submit("a", "other"))).status == 422);
+  CHECK(f.answer(property("a", blob)).status == 200);
+  CHECK(f.stored() == 1);
+  CHECK(blobs(f) == 1);
+  auto headers = taken(f);
+  const std::string key(headers.get("NServiceBus.DataBus.One"));
+  CHECK(gw::blob_key_ok(key));
+  CHECK(std::filesystem::file_size(gw::blob_path(f.path + "/root", key)) == blob.size());
+  bool restored = false;
+  for (const auto& entry : headers.entries()) restored |= entry.name == "NServiceBus.DataBus.One";
+  CHECK(restored);
+  // The file is the message's.
+  CHECK(*f.store->purge_properties(INT64_MAX - 1, [&](const std::string& k) { return gw::remove_blob(f.path + "/root", k); }, false) == 0);
+  CHECK(blobs(f) == 1);
+}
+
+TEST_CASE("gw-listen: of a property that is refused nothing stays") {
+  Fixture f;
+  Request bad = property("a", "body");
+  bad.fields.emplace_back("Content-MD5", "AAAA");
+  CHECK(f.answer(bad).status == 412);
+  Request cut = property("a", "body");
+  cut.fields[5].second = "400000";
+  cut.ends_with = Exchange::Read::cut;
+  CHECK(f.answer(cut).status == 400);
+  f.free_bytes = 0;
+  CHECK(f.answer(property("a", "body")).status == 507);
+  CHECK(blobs(f) == 0);
+  CHECK(f.store->properties("Store1", "a", false)->rows.empty());
+}
+
+TEST_CASE("gw-listen: an empty property is one") {
+  Fixture f;
+  CHECK(f.answer(property("a", "")).status == 200);
+  CHECK(f.answer(with_property(submit("a", "body"))).status == 200);
+  CHECK(blobs(f) == 1);
+}
+
+TEST_CASE("gw-listen: a message of NServiceBus 3 is held until its Ack") {
+  Fixture f;
+  CHECK(f.answer(call("Ack", "a", "")).text == "Message ID was never received. Please resubmit.");
+  CHECK(f.answer(with_property(call("Submit", "a", "body"))).status == 200);
+  CHECK(f.answer(with_property(call("Submit", "a", "body"))).status == 200);
+  CHECK(f.answer(call("Submit", "a", "other")).status == 422);
+  CHECK(f.answer(call("Ack", "a", "")).text == "Expected 1 claimcheck properties. None were received. Please resubmit.");
+  CHECK(f.answer(property("a", "blob", "DatabusProperty")).status == 200);
+  CHECK(f.stored() == 0);
+  CHECK(f.answer(call("Ack", "a", "")).status == 200);
+  CHECK(f.answer(call("Ack", "a", "")).status == 200);
+  CHECK(f.stored() == 1);
+  CHECK(gw::blob_key_ok(taken(f).get("NServiceBus.DataBus.One")));
+  CHECK(f.store->properties("Store1", "a", false)->rows.empty());
+  Request at_once = call("Submit", "b", "body");
+  at_once.fields.emplace_back("NServiceBus.AutoAck", "true");
+  CHECK(f.answer(at_once).status == 200);
+  CHECK(f.stored() == 2);
+  CHECK(f.answer(call("Ack", "b", "")).status == 200);
+  CHECK(f.stored() == 2);
+}
+
+TEST_CASE("gw-listen: a held message that is sent again in one call needs no Ack") {
+  Fixture f;
+  CHECK(f.answer(call("Submit", "a", "body")).status == 200);
+  CHECK(f.stored() == 0);
+  CHECK(f.answer(submit("a", "body")).status == 200);
+  CHECK(f.stored() == 1);
+  CHECK(f.answer(submit("a", "body")).status == 200);
+  CHECK(f.stored() == 1);
+}
+
+TEST_CASE("gw-listen: an Ack while somebody has the held message is for later") {
+  Fixture f;
+  CHECK(f.answer(call("Submit", "a", "body")).status == 200);
+  {
+    auto claims = f.held->queue()->claim(1);
+    REQUIRE(claims->size() == 1);
+    CHECK(f.answer(call("Ack", "a", "")).status == 503);
+  }
+  CHECK(f.answer(call("Ack", "a", "")).status == 200);
+  CHECK(f.stored() == 1);
+}
+
+TEST_CASE("gw-listen: a held message whose Ack never comes goes after seven days, with its id and its blobs") {
+  Fixture f;
+  CHECK(f.answer(with_property(call("Submit", "a", "body"))).status == 200);
+  CHECK(f.answer(property("a", "blob", "DatabusProperty")).status == 200);
+  const int64_t now = f.held->queue()->last_put_ms();
+  CHECK(*f.held->sweep(now + held_ms_max - 60'000) == 0);
+  CHECK(blobs(f) == 1);
+  CHECK(*f.held->sweep(now + held_ms_max + 60'000) == 1);
+  CHECK(blobs(f) == 0);
+  CHECK(f.answer(call("Ack", "a", "")).status == 412);
+  CHECK(f.answer(call("Submit", "a", "other body")).status == 200);
+}
+
+TEST_CASE("gw-listen: a held message whose id was purged and that came again leaves the later one alone when it goes") {
+  Fixture f;
+  CHECK(f.answer(with_property(call("Submit", "a", "body"))).status == 200);
+  const int64_t first_at = f.held->queue()->last_put_ms();
+  REQUIRE(f.store->purge(INT64_MAX - 1, [](const gw::Xid&) { return false; }, false));
+  for (int64_t until = gw::now_ms() + 5; gw::now_ms() < until;) std::this_thread::yield();
+  CHECK(f.answer(with_property(call("Submit", "a", "body"))).status == 200);
+  CHECK(f.answer(property("a", "blob", "DatabusProperty")).status == 200);
+  CHECK(*f.held->sweep(first_at + held_ms_max + 2) == 1);
+  CHECK(blobs(f) == 1);
+  CHECK(f.answer(call("Ack", "a", "")).status == 200);
+  CHECK(f.stored() == 1);
 }
 
 // --- the committer ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // gw-dedup purge. Order matters: a message that a killed listener has staged needs its row to be published, so everything is
 // recovered before anything is forgotten, and rows of transactions under way stay.
 #include "commands.hpp"
+#include "databus.hpp"
 #include "diag.hpp"
 #include "json.hpp"
 #include "store.hpp"
@@ -48,9 +49,12 @@ Result<ExitCode> purge(const Options& options, const CommonOptions& common) {
   GW_TRY(check_clock(*open.store, options.yes, common.dry_run));
   if (!common.dry_run) GW_TRY(recover(*open.root));
   const int64_t cut = now_ms() - age;
+  // Before the ids: those say which properties have found their message.
+  auto remove = [&](const std::string& key) { return remove_blob(open.root->path(), key); };
+  GW_TRY_ASSIGN(uint64_t blobs, open.store->purge_properties(cut, remove, common.dry_run));
   GW_TRY_ASSIGN(uint64_t count, open.store->purge(cut, [&](const Xid& xid) { return open.root->xid_in_use(xid); }, common.dry_run));
   if (common.json) {
-    out(JsonObject().add("endpoint", open.endpoint).add("purged", count).add_time("cut_at", cut).add("dry_run", common.dry_run).str() + "\n");
+    out(JsonObject().add("endpoint", open.endpoint).add("purged", count).add_time("cut_at", cut).add("dry_run", common.dry_run).add("purged_blobs", blobs).str() + "\n");
   } else if (!common.quiet) {
     out((common.dry_run ? "would purge " : "purged ") + std::to_string(count) + "\n");
   }

@@ -44,8 +44,6 @@ int signal_event() {
 Result<void> create_queues(Root& root, const std::string& endpoint) {
   GW_TRY(root.create_queue(endpoint));
   GW_TRY(root.create_queue(endpoint + ".gateway"));
-  // Made here so that a damaged or foreign store is found before the first message.
-  GW_TRY(DedupStore::open(root.path(), endpoint, true));
   return {};
 }
 
@@ -81,14 +79,23 @@ class Listener {
   const Options& options_;
   Settings settings_;
   std::unique_ptr<Root> root_;
+  std::unique_ptr<DedupStore> store_;
+  std::optional<StoreThread> store_thread_;
+  std::optional<DataBus> data_bus_;
   std::optional<Committer> committer_;
+  std::optional<HeldMessages> held_;
   std::optional<Receiver> receiver_;
   std::optional<Server> server_;
 };
 
 Result<void> Listener::start() {
   GW_TRY(create_queues(*root_, settings_.endpoint));
+  // Opened here also so that a damaged or foreign store is found before the first message.
+  GW_TRY_ASSIGN(store_, DedupStore::open(root_->path(), settings_.endpoint, true));
+  store_thread_.emplace();
+  data_bus_.emplace(root_->path(), settings_.endpoint, *store_, *store_thread_, &end_in_doubt);
   ReceiverContext context;
+  context.data_bus = &*data_bus_;
   context.endpoint = settings_.endpoint;
   GW_TRY_ASSIGN(context.queue, root_->queue(settings_.endpoint));
   context.body_writer = [this] { return root_->body_writer(); };
@@ -96,6 +103,8 @@ Result<void> Listener::start() {
   context.min_free_bytes = settings_.min_free_bytes;
   committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); }, &end_in_doubt);
   context.committer = &*committer_;
+  held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
+  context.held = &*held_;
   context.stopping = [this] { return server_->stopping(); };
   receiver_.emplace(std::move(context));
   server_.emplace([this](Exchange& exchange) { receiver_->handle(exchange); });
@@ -116,6 +125,7 @@ Result<ExitCode> Listener::run() {
   event(Level::info, "stopping", {{"endpoint", settings_.endpoint}});
   end_in_time();
   if (!server_->stop(grace_ms)) event(Level::warn, "requests-cut", {{"reason", "not finished within the time to stop"}});
+  held_.reset();
   committer_.reset();
   return ExitCode::ok;
 }
@@ -141,6 +151,7 @@ void Listener::wait_for_end() {
     if (monotonic_ms() - maintained < maintain_every_ms) continue;
     maintained = monotonic_ms();
     if (auto done = root_->maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});
+    if (auto swept = held_->sweep(now_ms()); !swept) event(Level::warn, "maintenance-failed", {{"reason", swept.error().text}});
   }
 }
 

@@ -10,6 +10,7 @@ namespace gw::listen {
 namespace {
 
 constexpr size_t read_bytes = 64 * 1024;
+constexpr const char* other_md5 = "MD5 hash received does not match hash calculated on server. Please resubmit.";
 constexpr const char* retry_soon = "Retry-After: 5\r\n";
 constexpr const char* retry_when_space = "Retry-After: 60\r\n";
 
@@ -52,32 +53,14 @@ Answer answer_error(const Error& error) {
   return refusal(500, "Unexpected server error");
 }
 
-// The digests and where the bytes go.
-class BodySink {
+class Digests {
  public:
-  BodySink(const std::function<BodyWriter()>& writer, bool with_md5) : make_writer_(writer), sha256_(Digest::Kind::sha256) {
+  explicit Digests(bool with_md5) : sha256_(Digest::Kind::sha256) {
     if (with_md5) md5_.emplace(Digest::Kind::md5);
   }
-  /// Bodies that end below the limit of the queue never see a file.
-  Result<void> write(std::string_view bytes) {
+  void update(std::string_view bytes) {
     sha256_.update(bytes);
     if (md5_) md5_->update(bytes);
-    size_ += bytes.size();
-    if (!writer_ && size_ <= inline_body_bytes_max) {
-      memory_ += bytes;
-      return {};
-    }
-    if (!writer_) {
-      writer_.emplace(make_writer_());
-      GW_TRY(writer_->write(memory_));
-      memory_ = {};
-    }
-    return writer_->write(bytes);
-  }
-  uint64_t size() const { return size_; }
-  Result<Body> finish() {
-    if (!writer_) return Body(std::move(memory_));
-    return std::move(*writer_).finish();
   }
   Sha256 sha256() {
     std::string bytes = sha256_.finish();
@@ -88,12 +71,65 @@ class BodySink {
   std::string md5() { return md5_ ? base64(md5_->finish()) : std::string(); }
 
  private:
+  Digest sha256_;
+  std::optional<Digest> md5_;
+};
+
+// Bodies that end below the limit of the queue never see a file.
+class BodySink {
+ public:
+  explicit BodySink(const std::function<BodyWriter()>& writer) : make_writer_(writer) {}
+  Result<void> write(std::string_view bytes) {
+    if (!writer_ && memory_.size() + bytes.size() <= inline_body_bytes_max) {
+      memory_ += bytes;
+      return {};
+    }
+    if (!writer_) {
+      writer_.emplace(make_writer_());
+      GW_TRY(writer_->write(memory_));
+      memory_ = {};
+    }
+    return writer_->write(bytes);
+  }
+  Result<Body> finish() {
+    if (!writer_) return Body(std::move(memory_));
+    return std::move(*writer_).finish();
+  }
+
+ private:
   const std::function<BodyWriter()>& make_writer_;
   std::optional<BodyWriter> writer_;
   std::string memory_;
-  Digest sha256_;
-  std::optional<Digest> md5_;
+};
+
+// The body of a property. One that is known already is only counted and hashed.
+class BlobSink {
+ public:
+  BlobSink(DataBus& data_bus, bool known) : data_bus_(data_bus), known_(known) {}
+  Result<void> write(std::string_view bytes) {
+    size_ += bytes.size();
+    if (known_) return {};
+    GW_TRY(open());
+    return blob_->writer.write(bytes);
+  }
+  Result<DedupStore::AddedProperty> finish(PropertyRow&& row, bool even_after_message) {
+    GW_TRY(open());
+    row.bytes = size_;
+    return data_bus_.add(*std::move(blob_), std::move(row), even_after_message);
+  }
+
+ private:
+  Result<void> open() {
+    if (blob_) return {};
+    auto begun = data_bus_.begin();
+    if (!begun) return std::move(begun).error();
+    blob_.emplace(*std::move(begun));
+    return {};
+  }
+  DataBus& data_bus_;
+  bool known_;
   uint64_t size_ = 0;
+  std::optional<DataBus::Blob> blob_;
 };
 
 Answer broken_body(Exchange::Read how, uint64_t got, const BodyPlan& plan) {
@@ -151,9 +187,16 @@ Answer Receiver::status_page() const {
   return answer;
 }
 
+// What the steps of one request share.
+struct Receiver::Incoming {
+  Exchange& exchange;
+  const Channel& channel;
+  const BodyPlan& plan;
+  const WireCall& call;
+};
+
 Answer Receiver::receive(Exchange& exchange, const Channel& channel, const BodyPlan& plan, std::string& id) const {
-  const RequestHead& head = exchange.head();
-  auto decoded = decode_wire_fields(head.fields);
+  auto decoded = decode_wire_fields(exchange.head().fields);
   if (auto* refused = std::get_if<WireRefusal>(&decoded)) return refusal(std::move(*refused));
   Headers& wire_headers = std::get<Headers>(decoded);
   auto read = read_wire_call(wire_headers);
@@ -166,61 +209,180 @@ Answer Receiver::receive(Exchange& exchange, const Channel& channel, const BodyP
   Headers headers = delivered_headers(std::move(wire_headers), call, context_.endpoint);
   if (!allowed(channel, headers.get(header::originating_endpoint)))
     return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
-  if (call.type == WireCall::Type::submit && !call.data_bus_headers.empty())
-    return refusal(412, "Expected " + std::to_string(call.data_bus_headers.size()) +
-                            " claimcheck properties. None were received. Please resubmit.");
-  auto got = read_body(exchange, channel, plan, call.md5.has_value());
-  if (auto* refused = std::get_if<Answer>(&got)) return std::move(*refused);
-  Received& received = std::get<Received>(got);
-  if (call.md5 && *call.md5 != received.md5)
-    return refusal(412, "MD5 hash received does not match hash calculated on server. Please resubmit.");
-  if (call.type == WireCall::Type::data_bus_property) return refusal(501, "data bus properties are not supported by this version");
-  return store(std::move(headers), std::move(received), call, head.find("Date").value_or(std::string_view()), head.from);
+  const Incoming in{exchange, channel, plan, call};
+  switch (call.type) {
+    case WireCall::Type::data_bus_property: return receive_property(in);
+    case WireCall::Type::ack: return receive_ack(in);
+    case WireCall::Type::submit:
+    case WireCall::Type::hold: return receive_message(in, std::move(headers));
+  }
+  return refusal(500, "Unexpected server error");
 }
 
-std::variant<Receiver::Received, Answer> Receiver::read_body(Exchange& exchange, const Channel& channel, const BodyPlan& plan,
-                                                             bool with_md5) const {
-  auto too_large = [&] { return refusal(413, "body larger than " + std::to_string(channel.max_body_bytes) + " bytes"); };
-  if (plan.length > channel.max_body_bytes) return too_large();
-  if (plan.length > inline_body_bytes_max) {
+Answer Receiver::receive_message(const Incoming& in, Headers&& headers) const {
+  const bool needs_properties = in.call.type == WireCall::Type::submit && !in.call.data_bus_headers.empty();
+  if (needs_properties) {
+    // Without them the body need not come. What says so is only a hint, but a refusal is never wrong.
+    auto found = context_.data_bus->find(in.call.id, false);
+    if (!found) return answer_error(found.error());
+    auto missing = found->message ? std::nullopt : missing_property(expected_properties(in.call), found->rows);
+    if (missing) return refusal(*std::move(missing));
+  }
+  auto got = read_body(in);
+  if (auto* refused = std::get_if<Answer>(&got)) return std::move(*refused);
+  Received& received = std::get<Received>(got);
+  if (in.call.md5 && *in.call.md5 != received.md5) return refusal(412, other_md5);
+  if (needs_properties)
+    if (auto answer = fill_in(in.call, headers, received.sha256)) return *std::move(answer);
+  return store(in, std::move(headers), std::move(received));
+}
+
+// De-duplication comes first: the properties of a message that was accepted are gone.
+std::optional<Answer> Receiver::fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256) const {
+  auto found = context_.data_bus->find(call.id, true);
+  if (!found) return answer_error(found.error());
+  if (found->message) return known_message(call, *found->message, body_sha256);
+  const auto expected = expected_properties(call);
+  if (auto missing = missing_property(expected, found->rows)) return refusal(*std::move(missing));
+  rewrite_properties(headers, expected, found->rows);
+  return std::nullopt;
+}
+
+Answer Receiver::known_message(const WireCall& call, const DedupRow& row, const Sha256& body_sha256) const {
+  DedupRow came;
+  came.body_sha256 = body_sha256;
+  if (row.other_body(came)) return refusal(422, "same id, other body");
+  event(Level::info, "duplicate", {{"id", call.id}});
+  return release(call.id, true);
+}
+
+Answer Receiver::receive_property(const Incoming& in) const {
+  auto before = context_.data_bus->find(in.call.id, false);
+  if (!before) return answer_error(before.error());
+  // NServiceBus 3 sends its properties after the message.
+  auto is_known = [&](const DedupStore::Properties& found) {
+    return (found.message && !in.call.legacy) || find_property(found.rows, in.call.data_bus_key);
+  };
+  const bool known = is_known(*before);
+  BlobSink sink(*context_.data_bus, known);
+  Digests digests(in.call.md5.has_value());
+  auto refused = copy_body(in, known ? UINT64_MAX : 0, [&](std::string_view bytes) {
+    digests.update(bytes);
+    return sink.write(bytes);
+  });
+  if (refused) return *std::move(refused);
+  if (in.call.md5 && *in.call.md5 != digests.md5()) return refusal(412, other_md5);
+  if (known) {
+    auto still = context_.data_bus->find(in.call.id, true);
+    if (!still) return answer_error(still.error());
+    if (!is_known(*still)) return refusal(503, "not now: the property was purged meanwhile", retry_soon);
+    const PropertyRow* row = find_property(still->rows, in.call.data_bus_key);
+    if (row && row->sha256 != digests.sha256()) event(Level::warn, "property-differs", {{"id", in.call.id}, {"property", in.call.data_bus_key}});
+    return ok();
+  }
+  PropertyRow row;
+  row.id = in.call.id;
+  row.name = in.call.data_bus_key;
+  row.sha256 = digests.sha256();
+  auto added = sink.finish(std::move(row), in.call.legacy);
+  if (!added) return answer_error(added.error());
+  if (added->other_body) event(Level::warn, "property-differs", {{"id", in.call.id}, {"property", in.call.data_bus_key}});
+  return ok();
+}
+
+Answer Receiver::receive_ack(const Incoming& in) const {
+  Digests digests(in.call.md5.has_value());
+  auto refused = copy_body(in, UINT64_MAX, [&](std::string_view bytes) {
+    digests.update(bytes);
+    return Result<void>();
+  });
+  if (refused) return *std::move(refused);
+  if (in.call.md5 && *in.call.md5 != digests.md5()) return refusal(412, other_md5);
+  return release(in.call.id, false);
+}
+
+// `known`: the id was accepted, so if it is not held there is nothing to do.
+Answer Receiver::release(const std::string& id, bool known) const {
+  auto released = known ? context_.held->release_if_held(id) : context_.held->release(id);
+  if (!released) return answer_error(released.error());
+  switch (released->outcome) {
+    case HeldMessages::Outcome::released: return ok();
+    case HeldMessages::Outcome::unknown: return refusal(412, "Message ID was never received. Please resubmit.");
+    case HeldMessages::Outcome::busy: return refusal(503, "not now: another call is about to release the message", retry_soon);
+    case HeldMessages::Outcome::incomplete: return refusal(*std::move(released->missing));
+  }
+  return refusal(500, "Unexpected server error");
+}
+
+// Bodies of more than `file_above` bytes need space.
+std::optional<Answer> Receiver::copy_body(const Incoming& in, uint64_t file_above, const Write& write) const {
+  const BodyPlan& plan = in.plan;
+  auto too_large = [&] { return refusal(413, "body larger than " + std::to_string(in.channel.max_body_bytes) + " bytes"); };
+  if (plan.length > in.channel.max_body_bytes) return too_large();
+  if (plan.length > file_above) {
     uint64_t free = context_.free_bytes();
     if (free < context_.min_free_bytes || free - context_.min_free_bytes < plan.length)
       return refusal(507, "not enough space for " + std::to_string(plan.length) + " bytes", retry_when_space);
   }
-  if (plan.expects_continue) exchange.send_continue();
-  BodySink sink(context_.body_writer, with_md5);
+  if (plan.expects_continue) in.exchange.send_continue();
   std::string buffer;
   buffer.resize(plan.chunked ? read_bytes : static_cast<size_t>(std::min<uint64_t>(plan.length, read_bytes)));
-  while (plan.chunked || sink.size() < plan.length) {
+  uint64_t size = 0;
+  while (plan.chunked || size < plan.length) {
     size_t got = 0;
-    Exchange::Read how = exchange.read(buffer.data(), buffer.size(), got);
+    Exchange::Read how = in.exchange.read(buffer.data(), buffer.size(), got);
     if (how == Exchange::Read::end && plan.chunked) break;
-    if (how != Exchange::Read::data) return broken_body(how, sink.size(), plan);
-    if (sink.size() + got > channel.max_body_bytes) return too_large();
-    if (auto written = sink.write(std::string_view(buffer.data(), got)); !written) return answer_error(written.error());
+    if (how != Exchange::Read::data) return broken_body(how, size, plan);
+    size += got;
+    if (size > in.channel.max_body_bytes) return too_large();
+    if (auto written = write(std::string_view(buffer.data(), got)); !written) return answer_error(written.error());
   }
-  auto body = sink.finish();
-  if (!body) return answer_error(body.error());
-  return Received{*std::move(body), sink.sha256(), sink.md5()};
+  return std::nullopt;
 }
 
-Answer Receiver::store(Headers&& headers, Received&& received, const WireCall& call, std::string_view date, std::string_view from) const {
-  const WireTimes times = wire_times(headers, call, date, now_ms());
+std::variant<Receiver::Received, Answer> Receiver::read_body(const Incoming& in) const {
+  BodySink sink(context_.body_writer);
+  Digests digests(in.call.md5.has_value());
+  auto refused = copy_body(in, inline_body_bytes_max, [&](std::string_view bytes) {
+    digests.update(bytes);
+    return sink.write(bytes);
+  });
+  if (refused) return *std::move(refused);
+  auto body = sink.finish();
+  if (!body) return answer_error(body.error());
+  return Received{*std::move(body), digests.sha256(), digests.md5()};
+}
+
+Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& received) const {
+  const WireCall& call = in.call;
+  const std::string_view from = in.exchange.head().from;
+  const WireTimes times = wire_times(headers, call, in.exchange.head().find("Date").value_or(std::string_view()), now_ms());
   const uint64_t bytes = received.body.size();
+  const bool hold = call.type == WireCall::Type::hold;
+  Queue queue = context_.queue;
+  if (hold) {
+    auto made = context_.held->queue();
+    if (!made) return answer_error(made.error());
+    queue = *std::move(made);
+  }
   PutOptions options;
   options.expires_at_ms = times.expires_at_ms;
   options.dedup = DedupKey{context_.endpoint, context_.endpoint, call.id, received.sha256, times.first_sent_ms};
   Transaction transaction;
-  transaction.put(context_.queue, Message{std::move(headers), std::move(received.body)}, std::move(options));
+  transaction.put(queue, Message{std::move(headers), std::move(received.body)}, std::move(options));
   auto committed = context_.committer->commit(std::move(transaction));
   if (!committed) return answer_error(committed.error());
   switch (committed->puts.at(0).outcome) {
     case PutOutcome::stored:
       event(Level::debug, "received", {{"id", call.id}, {"bytes", bytes}, {"seq", committed->puts[0].seq}, {"from", from}});
+      if (hold || call.data_bus_headers.empty()) return ok();
+      // The message owns the blobs. Rows that stay are seen as such by the next purge.
+      if (auto done = context_.data_bus->accepted(call.id); !done)
+        event(Level::warn, "properties-left", {{"id", call.id}, {"reason", done.error().text}});
       return ok();
     case PutOutcome::duplicate:
       event(Level::info, "duplicate", {{"id", call.id}, {"from", from}});
-      return ok();
+      return hold ? ok() : release(call.id, true);
     case PutOutcome::conflict:
       return refusal(422, "same id, other body");
     case PutOutcome::too_old:

@@ -8,8 +8,10 @@
 
 #include "channel.hpp"
 #include "committer.hpp"
+#include "data_bus.hpp"
 #include "hash.hpp"
 #include "http.hpp"
+#include "legacy.hpp"
 #include "queue.hpp"
 
 namespace gw::listen {
@@ -22,6 +24,8 @@ struct ReceiverContext {
   std::function<uint64_t()> free_bytes;
   uint64_t min_free_bytes = 0;
   Committer* committer = nullptr;
+  DataBus* data_bus = nullptr;
+  HeldMessages* held = nullptr;
   std::function<bool()> stopping;
 };
 
@@ -40,10 +44,20 @@ class Receiver {
     Sha256 sha256{};
     std::string md5;  // base64; only if asked for
   };
+  struct Incoming;
+  using Write = std::function<Result<void>(std::string_view)>;
   Answer route(Exchange& exchange, std::string& id) const;
   Answer receive(Exchange& exchange, const Channel& channel, const BodyPlan& plan, std::string& id) const;
-  std::variant<Received, Answer> read_body(Exchange& exchange, const Channel& channel, const BodyPlan& plan, bool with_md5) const;
-  Answer store(Headers&& headers, Received&& received, const WireCall& call, std::string_view date, std::string_view from) const;
+  Answer receive_property(const Incoming& in) const;
+  Answer receive_message(const Incoming& in, Headers&& headers) const;
+  Answer receive_ack(const Incoming& in) const;
+  std::optional<Answer> copy_body(const Incoming& in, uint64_t file_above, const Write& write) const;
+  std::variant<Received, Answer> read_body(const Incoming& in) const;
+  /// nullopt: all properties are there and the headers point to them.
+  std::optional<Answer> fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256) const;
+  Answer known_message(const WireCall& call, const DedupRow& row, const Sha256& body_sha256) const;
+  Answer store(const Incoming& in, Headers&& headers, Received&& received) const;
+  Answer release(const std::string& id, bool known) const;
   Answer status_page() const;
 
   ReceiverContext context_;

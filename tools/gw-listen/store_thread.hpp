@@ -1,0 +1,36 @@
+// One thread with a large stack for work on the endpoint's store: those that serve connections have little.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace gw::listen {
+
+class StoreThread {
+ public:
+  StoreThread();
+  /// Waits for what was handed over. Nobody may be in run() any more.
+  ~StoreThread();
+  StoreThread(const StoreThread&) = delete;
+  StoreThread& operator=(const StoreThread&) = delete;
+
+  /// Runs `work` there and returns when it is done; one at a time, in order. Any thread but this one.
+  void run(const std::function<void()>& work);
+
+ private:
+  struct Job {
+    const std::function<void()>* work;
+    bool done = false;
+  };
+  void loop();
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::deque<Job*> jobs_;
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace gw::listen
