@@ -93,8 +93,12 @@ TEST_CASE("process: descriptors 0 to 2 only, signals as usual, a group of its ow
   sigaddset(&block, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &block, &old);
   std::string state = run_shell("grep -E '^Sig(Blk|Ign)' /proc/self/status").text;
+  INFO(state);
   CHECK(state.find("SigBlk:\t0000000000000000") != std::string::npos);
-  CHECK(state.find("SigIgn:\t0000000000000000") != std::string::npos);
+  // The one that this test ignores; an environment may ignore others.
+  size_t ignored = state.find("SigIgn:\t");
+  REQUIRE(ignored != std::string::npos);
+  CHECK((std::stoull(state.substr(ignored + 8, 16), nullptr, 16) & (1ull << (SIGPIPE - 1))) == 0);
   sigset_t now;
   pthread_sigmask(SIG_SETMASK, &old, &now);
   CHECK(sigismember(&now, SIGUSR1) == 1);
