@@ -295,19 +295,28 @@ std::function<void()>& signal_action() {
   return *action;
 }
 
+std::mutex& signal_action_mutex() {
+  static auto* mutex = new std::mutex;
+  return *mutex;
+}
+
 void run_action_on_each_signal() {
   for (;;) {
     uint64_t count = 0;
     ssize_t n = ::read(action_event, &count, sizeof count);
     if (n < 0 && errno == EINTR) continue;
     if (n != sizeof count) return;
-    signal_action()();
+    std::lock_guard<std::mutex> one(signal_action_mutex());
+    if (signal_action()) signal_action()();
   }
 }
 
 }  // namespace
 
-void Signals::on_signal(std::function<void()> action) { signal_action() = std::move(action); }
+void Signals::on_signal(std::function<void()> action) {
+  std::lock_guard<std::mutex> one(signal_action_mutex());
+  signal_action() = std::move(action);
+}
 
 void Signals::install() {
   GW_ASSERT(wake_event < 0);

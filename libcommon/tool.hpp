@@ -74,6 +74,7 @@ class Signals {
   /// Readable (poll) when one of them arrived; never read it.
   static int wake_fd();
   /// Called from the handler's own thread-safe context on each signal, e.g. to ring a root. Set before install.
+  /// Give it an empty function before what the action uses goes away: it returns when the action does not run any more.
   static void on_signal(std::function<void()> action);
 };
 

@@ -139,7 +139,7 @@ Result<void> list_some(MessageList& list, const Queue& queue, Selection& selecti
 }
 
 Result<ExitCode> follow(Root& root, const Queue& queue, Selection& selection, MessageList& list, const CommonOptions& common) {
-  end_on_signal(root);
+  EndOnSignal end(root);
   Signals::install();
   bool ready = false;
   while (!Signals::stop_requested()) {

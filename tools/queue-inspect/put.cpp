@@ -75,7 +75,8 @@ Result<ExitCode> put(const Options& options, const CommonOptions& common) {
   GW_TRY(check_machine(address, *root, common));
   auto queue = options.create ? create_configured(*root, address.queue, common) : open_queue(*root, address.queue);
   if (!queue) return std::move(queue).error();
-  if (options.message.follow) end_on_signal(*root);
+  std::optional<EndOnSignal> end;
+  if (options.message.follow) end.emplace(*root);
   return source.run(*root, "", [&](std::vector<Draft>& drafts) { return store(*root, *queue, drafts); });
 }
 

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
-#include <thread>
+#include <mutex>
 
 #include "config.hpp"
 #include "diag.hpp"
@@ -64,13 +65,26 @@ int64_t ms_until(const std::optional<int64_t>& deadline) {
 
 void die_quietly_when_nobody_reads() { std::signal(SIGPIPE, SIG_DFL); }
 
-void end_on_signal(Root& root) {
-  Signals::on_signal([&root] {
-    if (!Signals::stop_requested()) return;
-    root.ring();
-    std::this_thread::sleep_for(std::chrono::seconds(8));
-    ::_exit(static_cast<int>(ExitCode::ok));
+struct EndOnSignal::State {
+  std::mutex mutex;
+  std::condition_variable ended;
+  Root* root = nullptr;  // nullptr: the command is over
+};
+
+EndOnSignal::EndOnSignal(Root& root) : state_(std::make_shared<State>()) {
+  state_->root = &root;
+  Signals::on_signal([state = state_] {
+    std::unique_lock<std::mutex> lock(state->mutex);
+    if (!Signals::stop_requested() || !state->root) return;
+    state->root->ring();
+    if (!state->ended.wait_for(lock, std::chrono::seconds(8), [&] { return !state->root; })) ::_exit(static_cast<int>(ExitCode::ok));
   });
+}
+
+EndOnSignal::~EndOnSignal() {
+  std::lock_guard<std::mutex> lock(state_->mutex);
+  state_->root = nullptr;
+  state_->ended.notify_all();
 }
 
 ExitCode report_missing(const Selection& selection, const std::string& queue, bool found_any) {

@@ -27,10 +27,20 @@ int64_t ms_until(const std::optional<int64_t>& deadline);
 /// For commands whose output is cut off by `| head` as a matter of course.
 void die_quietly_when_nobody_reads();
 
-/// For commands that go on until a signal: wakes `root`'s waiters, and ends the process with 0 if it has not ended 8 s later because
-/// nobody reads its output. What it holds is given back then, as after any death. `root` must live as long as the process waits.
-/// Call it before Signals::install().
-void end_on_signal(Root& root);
+/// For commands that go on until a signal: wakes `root`'s waiters, and ends the process with 0 if this object still lives 8 s later
+/// because nobody reads the output. What the process holds is given back then, as after any death. Make it after `root` and before
+/// Signals::install(); it must go before `root` does.
+class EndOnSignal {
+ public:
+  explicit EndOnSignal(Root& root);
+  ~EndOnSignal();
+  EndOnSignal(const EndOnSignal&) = delete;
+  EndOnSignal& operator=(const EndOnSignal&) = delete;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
 
 /// Says on stderr which named messages are not in the queue, and which are damaged. ok if there are none of either, bad_data if
 /// something is damaged, no if some are missing, no_input if nothing was found at all.

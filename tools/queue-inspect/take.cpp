@@ -156,8 +156,9 @@ Result<ExitCode> take(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto sink, Sink::make(options, common));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
+  std::optional<EndOnSignal> end;
   if (options.follow) {
-    end_on_signal(*root);
+    end.emplace(*root);
     Signals::install();
     // Bodies on stdout are all that is there: no line may stand before them.
     if (!options.to_dir.empty() && !common.json) GW_TRY(print_ready("ready"));

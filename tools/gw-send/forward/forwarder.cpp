@@ -84,6 +84,9 @@ Result<ExitCode> run_forwarder(Root& root, ForwardJob job) {
   Dispatcher dispatcher(root, std::move(job));
   SendLoop loop(std::move(client), [&](std::vector<TransferPtr>&& transfers) { dispatcher.give_back(std::move(transfers)); });
   Signals::on_signal([&loop] { loop.wake(); });
+  struct ForgetLoop {
+    ~ForgetLoop() { Signals::on_signal({}); }
+  } forget_loop;  // before the loop goes
   Signals::install();
   GW_TRY(dispatcher.prepare());
   dispatcher.start(loop);
