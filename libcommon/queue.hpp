@@ -251,6 +251,8 @@ class Root {
   const std::string& path() const;
   const std::string& machine() const;
   uint64_t free_bytes() const;
+  /// What puts leave free: min_free_bytes, by default at most a sixteenth of the file system.
+  uint64_t reserve_bytes() const;
 
   /// no_input if there is no such queue, usage if the name is bad.
   Result<Queue> queue(std::string_view name);

@@ -93,6 +93,7 @@ Result<std::unique_ptr<Root>> Root::open(const std::string& path, const RootOpti
 const std::string& Root::path() const { return impl_->path(); }
 const std::string& Root::machine() const { return impl_->machine_; }
 uint64_t Root::free_bytes() const { return impl_->free_bytes(); }
+uint64_t Root::reserve_bytes() const { return impl_->reserve_bytes(); }
 bool Root::xid_in_use(const Xid& xid) const { return impl_->xid_in_use(xid); }
 
 Result<Queue> Root::queue(std::string_view name) {

@@ -100,7 +100,7 @@ Result<void> Listener::start() {
   GW_TRY_ASSIGN(context.queue, root_->queue(settings_.endpoint));
   context.body_writer = [this] { return root_->body_writer(); };
   context.free_bytes = [this] { return root_->free_bytes(); };
-  context.min_free_bytes = settings_.min_free_bytes;
+  context.min_free_bytes = root_->reserve_bytes();
   committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); }, &end_in_doubt);
   context.committer = &*committer_;
   held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
