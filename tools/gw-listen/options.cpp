@@ -25,7 +25,7 @@ Tool make_tool() {
     app.add_option("--channel", options.channels, "an address to listen on; + and * as host: all addresses; may be given again")
         ->type_name("URL");
     app.add_option("--max-body", options.max_body, "refuse larger bodies with 413 [no limit]")->type_name("SIZE");
-    app.add_option("--min-free", options.min_free, "refuse messages when less space is free [256M]")->type_name("SIZE");
+    app.add_option("--min-free", options.min_free, "refuse messages when less space is free [256M, or a 16th of a small disk]")->type_name("SIZE");
     app.add_option("--allow-endpoint", options.allow_endpoints, "accept only this OriginatingEndpoint; may be given again [all]")
         ->type_name("E");
   };
