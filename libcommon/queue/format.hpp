@@ -27,7 +27,7 @@ inline constexpr unsigned owner_slots = 4096;
 inline constexpr int64_t lock_membership = 0, lock_commit_append = 1, lock_commit_leader = 2, lock_root_maintenance = 3,
                          lock_create = 4, lock_owner_base = 4096;
 // Bytes of <queue>/meta (never mapped).
-inline constexpr int64_t lock_append = 0x10000, lock_log_leader = 0x10001, lock_idx_leader = 0x10002, lock_maintenance = 0x10003,
+inline constexpr int64_t lock_append = 0x10000, lock_log_leader = 0x10001, lock_maintenance = 0x10003,
                          lock_recover = 0x10004;
 
 /// A record that is replaced as a whole: two copies, the valid one with the higher generation counts.

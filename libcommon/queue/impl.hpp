@@ -124,11 +124,6 @@ struct Decisions {
   std::multimap<uint64_t, Change> sources;  // in the order of the log
 };
 
-struct Staged {
-  uint64_t seq = 0;
-  uint64_t claim = 0;
-};
-
 class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
  public:
   /// Opens, and recovers if it is the first in this epoch.
@@ -221,7 +216,6 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<void> repair_append(Segment& tail);
   Result<void> rotate_broken(Segment& tail);
   uint32_t next_log_bytes(uint32_t previous, uint64_t need, bool shrink) const;
-  SegmentPtr cached(uint64_t base) const;
   Result<SegmentPtr> segment_after(const Segment& segment) const;
   std::optional<Claim> try_claim(const SegmentPtr& segment, uint64_t seq, int64_t now, bool any_due, bool keep_expired);
   Result<void> due_pass(size_t max, int64_t now, bool keep_expired, std::vector<Claim>& into);
@@ -389,7 +383,6 @@ class RootImpl {
   std::mutex stores_mutex_;
   std::map<std::string, std::unique_ptr<DedupStore>> stores_;
   std::mutex reap_mutex_;
-  std::set<std::string> touched_;  // queues that may need upkeep
   std::mutex numbers_mutex_;
   std::map<uint32_t, std::string> numbers_;
   std::atomic<int64_t> last_maintain_ms_{0};

@@ -28,7 +28,6 @@ void QueueImpl::set_aside(const Segment& segment, uint64_t seq, uint64_t offset,
 void QueueImpl::walk_open_segment(Segment& segment) {
   IndexHeader& h = segment.header();
   auto log = read_at(segment.log.get(), 0, h.log_bytes, segment.shown + ".log");
-  std::map<uint64_t, std::pair<uint64_t, DraftFrame>> none;
   uint64_t count = 0, end = 0, gap = UINT64_MAX;
   std::set<uint64_t> seen;
   auto flush_gap = [&](uint64_t to) {

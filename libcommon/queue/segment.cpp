@@ -106,12 +106,6 @@ Result<SegmentPtr> QueueImpl::open_segment(uint64_t base, bool) const {
   return segment;
 }
 
-SegmentPtr QueueImpl::cached(uint64_t base) const {
-  std::lock_guard guard(cache_mutex_);
-  auto it = cache_.find(base);
-  return it == cache_.end() ? nullptr : it->second;
-}
-
 std::vector<uint64_t> QueueImpl::segment_bases() const {
   std::vector<uint64_t> bases;
   for (auto& name : list_dir(dir_.get()))
