@@ -75,7 +75,7 @@ ALL_OBJ  := $(call obj,$(LIB_SRC) $(MAIN_SRC) $(TOOL_SRC) $(UNIT_SRC) $(SRC-gw-f
 TEST_PROGRAM_SRC := $(sort $(filter-out tests/unit/%,$(wildcard tests/*/*.cpp)))
 TEST_PROGRAMS    := $(foreach s,$(TEST_PROGRAM_SRC),$(BUILD)/test-bin/$(basename $(notdir $(s))))
 
-.PHONY: all unit-tests test-programs deps help clean install uninstall lint demo bench crash powerloss \
+.PHONY: all unit-tests test-programs deps help clean install uninstall lint demo bench crash powerloss interop \
         check check-unit check-scenario check-meta check-crash check-model check-asan check-tsan
 all: $(PROGRAMS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
 unit-tests: $(BUILD)/unit-tests
@@ -183,6 +183,13 @@ powerloss: ## power loss on ext4, xfs and btrfs (root, loop devices)
 	@scripts/install-deps check
 	@$(BUILD_TESTED)
 	@BUILD=$(BUILD) tests/powerloss/run
+
+# Assemblies of NServiceBus.Gateway; a directory beside the tree is found without being named.
+INTEROP_LIB ?= $(wildcard ../shared/interop/lib)
+interop: ## messages to and from the real NServiceBus.Gateway; INTEROP_LIB=DIR: its assemblies; skipped where there is none
+	@scripts/install-deps check
+	@$(BUILD_TESTED)
+	@BUILD=$(BUILD) INTEROP_LIB='$(INTEROP_LIB)' tests/interop/run
 
 # --- installation: what is installed is what uninstall removes -------------------------------------------------------------
 INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(MAN:man/%=$(mandir)/%)

@@ -12,6 +12,8 @@ ones, counted from when the file was put there; without it `200 OK`:
   hang SECONDS     keeps the request, then ends the connection
   slow SECONDS     answers 200 OK after that time
   part             half of an answer, then the end of the connection
+  pass URL         hands the request on to the site URL (http, an IPv4 address or localhost, a port), and its answer back
+  lose URL         the same, but the answer is lost: the connection ends
   by-id FILE       the answer stands in FILE, lines `ID<TAB>answer`; ids that are not there get 200 OK
 """
 import os
@@ -89,8 +91,36 @@ class Site:
                 os.rename(path + ".tmp", path)
                 self.note("%d arrived" % number)
                 message_id = fields.get(b"nservicebus.id", b"").decode()
-                if not self.answer(connection, number, self.plan(number), message_id):
+                plan = self.plan(number)
+                if plan.split()[0] in ("pass", "lose"):
+                    if not self.hand_on(connection, number, plan.split(), head, body):
+                        return
+                elif not self.answer(connection, number, plan, message_id):
                     return
+
+    def hand_on(self, connection, number, plan, head, body):
+        authority, _, path = plan[1].removeprefix("http://").partition("/")
+        host, _, port = authority.partition(":")
+        lines = head.split(b"\r\n")
+        lines[0] = b"%s /%s HTTP/1.1" % (lines[0].split()[0], path.encode())
+        lines = [line for line in lines if not line.lower().startswith((b"host:", b"connection:"))]
+        lines += [b"Host: " + authority.encode(), b"Connection: close"]
+        answer = b""
+        try:
+            with socket.create_connection((host, int(port)), 30) as target:
+                target.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+                while True:
+                    more = target.recv(65536)
+                    if not more:
+                        break
+                    answer += more
+        except OSError as error:
+            self.note("%d not handed on: %s" % (number, error))
+            return False
+        if plan[0] == "pass":
+            connection.sendall(answer)
+        self.note("%d handed on, %s" % (number, "answered" if plan[0] == "pass" else "answer lost"))
+        return False
 
     def answer(self, connection, number, plan, message_id):
         words = plan.split()
