@@ -4,11 +4,13 @@
 #include "config.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -17,7 +19,8 @@
 #include <pugixml.hpp>
 
 #include "config_names.hpp"
-#include "json.hpp"
+#include "config_text.hpp"
+#include "program.hpp"
 #include "queue.hpp"
 #include "suggest.hpp"
 #include "units.hpp"
@@ -28,40 +31,6 @@ namespace {
 
 constexpr size_t config_bytes_max = 1 << 20;
 constexpr int config_depth_max = 64;
-constexpr size_t config_errors_max = 100;  // a file that is something else entirely must not fill the screen
-
-// --- errors with their lines ----------------------------------------------------------------------------------------
-
-class Faults {
- public:
-  Faults(std::string path, std::string_view text) : path_(std::move(path)) {
-    for (size_t at = 0; at < text.size(); ++at)
-      if (text[at] == '\n') newlines_.push_back(at);
-  }
-  int line_of(size_t offset) const {
-    return static_cast<int>(std::lower_bound(newlines_.begin(), newlines_.end(), offset) - newlines_.begin()) + 1;
-  }
-  void add(int line, std::string what) { found_.emplace_back(line, std::move(what)); }
-  void add_at(size_t offset, std::string what) { add(line_of(offset), std::move(what)); }
-  bool any() const { return !found_.empty(); }
-  Error error() {
-    std::stable_sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::string lines;
-    for (size_t i = 0; i < found_.size() && i < config_errors_max; ++i)
-      lines += (i ? "\n" : "") + path_ + ":" + std::to_string(found_[i].first) + ": " + found_[i].second;
-    return Error{ExitCode::config, 0, lines};
-  }
-
- private:
-  std::string path_;
-  std::vector<size_t> newlines_;
-  std::vector<std::pair<int, std::string>> found_;
-};
-
-std::string in_quotes(std::string_view text) {
-  constexpr size_t shown_max = 200;
-  return "'" + std::string(text.substr(0, shown_max)) + (text.size() > shown_max ? "..." : "") + "'";
-}
 
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
@@ -75,89 +44,6 @@ std::string expected_one_of(std::string_view word, const std::vector<std::string
   return ", expected " + (known.empty() ? "none" : joined(known)) + (hint.empty() ? "" : "; " + hint);
 }
 
-// --- the text before it is parsed -----------------------------------------------------------------------------------
-
-// Where the first line begins that is not UTF-8.
-size_t first_bad_utf8(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    size_t end = text.find('\n', at);
-    end = end == std::string_view::npos ? text.size() : end + 1;
-    if (!utf8_ok(text.substr(at, end - at))) return at;
-    at = end;
-  }
-  return std::string_view::npos;
-}
-
-bool known_reference(std::string_view name) {
-  for (const char* entity : {"amp", "lt", "gt", "quot", "apos"})
-    if (name == entity) return true;
-  if (name.size() < 2 || name[0] != '#') return false;
-  bool hex = name[1] == 'x';
-  uint32_t code = 0;
-  std::string_view digits = name.substr(hex ? 2 : 1);
-  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, hex ? 16 : 10);
-  if (error != std::errc() || end != digits.data() + digits.size()) return false;
-  if (code < 0x20) return code == '\t' || code == '\n' || code == '\r';
-  return code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
-}
-
-void check_reference(std::string_view text, size_t at, Faults& faults) {
-  size_t end = text.find(';', at);
-  std::string_view name = end == std::string_view::npos || end - at > 12 ? "" : text.substr(at + 1, end - at - 1);
-  if (!known_reference(name))
-    faults.add_at(at, "'&' that begins no known character reference" + (name.empty() ? "" : " (" + in_quotes(name) + ")") +
-                          ", expected &amp; &lt; &gt; &quot; &apos; or &#NUMBER;");
-}
-
-// Where a comment, CDATA section or processing instruction that begins at `at` ends; `at` if none begins there.
-size_t skip_unparsed(std::string_view text, size_t at) {
-  constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
-  for (auto [begin, end] : kinds) {
-    if (text.substr(at, begin.size()) != begin) continue;
-    size_t stop = text.find(end, at + begin.size());
-    return stop == std::string_view::npos ? text.size() : stop + end.size();
-  }
-  return at;
-}
-
-// What a conforming parser refuses and pugixml takes: references and '<' in attribute values.
-void check_markup(std::string_view text, Faults& faults) {
-  bool in_tag = false;
-  char quote = 0;
-  for (size_t at = 0; at < text.size(); ++at) {
-    char c = text[at];
-    if (c == '&') check_reference(text, at, faults);
-    if (quote != 0) {
-      if (c == quote) quote = 0;
-      if (c == '<') return faults.add_at(at, "'<' inside an attribute value, expected &lt; or the closing quote");
-    } else if (in_tag) {
-      if (c == '"' || c == '\'') quote = c;
-      if (c == '>') in_tag = false;
-    } else if (c == '<') {
-      size_t end = skip_unparsed(text, at);
-      if (end != at)
-        at = end - 1;
-      else
-        in_tag = true;
-    }
-  }
-}
-
-bool check_bytes(std::string_view text, Faults& faults) {
-  size_t bad = first_bad_utf8(text);
-  if (bad != std::string_view::npos) {
-    faults.add_at(bad, "bytes that are not UTF-8, expected a file in UTF-8");
-    return false;
-  }
-  for (size_t at = 0; at < text.size(); ++at) {
-    unsigned char c = static_cast<unsigned char>(text[at]);
-    if (c >= 0x20 || c == '\t' || c == '\n' || c == '\r') continue;
-    faults.add_at(at, "control byte " + std::to_string(c) + ", expected text");
-    return false;
-  }
-  return true;
-}
-
 // --- rules of elements and attributes ---------------------------------------------------------------------------------
 
 struct AttributeRule {
@@ -165,6 +51,7 @@ struct AttributeRule {
   bool required;
   std::string expected;
   std::function<bool(const std::string&)> set;  // false: not what was expected
+  std::function<Result<void>()> look = nullptr;  // with CheckFiles: is what the value names there? "is not there, expected a file"
 };
 
 struct ElementRule {
@@ -175,8 +62,8 @@ struct ElementRule {
 
 class Reader {
  public:
-  Reader(Config& config, std::filesystem::path dir, Faults& faults, const char* buffer)
-      : config_(config), dir_(std::move(dir)), faults_(faults), buffer_(buffer) {}
+  Reader(Config& config, std::filesystem::path dir, Faults& faults, const char* buffer, ConfigCheck check)
+      : config_(config), dir_(std::move(dir)), faults_(faults), buffer_(buffer), check_(check) {}
   void read_document(const pugi::xml_document& document);
 
  private:
@@ -187,6 +74,7 @@ class Reader {
   bool shallow(const pugi::xml_node& root);
 
   void read_attributes(const pugi::xml_node& node, const std::vector<AttributeRule>& rules);
+  void look_outside(int at, const std::string& what, const AttributeRule& rule);
   void read_children(const pugi::xml_node& node, const std::vector<ElementRule>& rules);
   void no_children(const pugi::xml_node& node) { read_children(node, {}); }
 
@@ -216,6 +104,7 @@ class Reader {
   std::filesystem::path dir_;
   Faults& faults_;
   const char* buffer_;
+  ConfigCheck check_;
 };
 
 // Values.
@@ -267,7 +156,16 @@ AttributeRule size_rule(const char* name, std::optional<uint64_t>& into) {
 
 AttributeRule type_rule(const char* name, std::string& into, bool required) {
   return {name, required, "the name of a channel type, like http",
-          [&into](const std::string& v) { return into = to_lower(v), channel_type_ok(into); }};
+          [&into](const std::string& v) { return into = to_lower(v), channel_type_ok(into); },
+          [&into]() -> Result<void> {
+            if (is_http_type(into)) return {};
+            const std::string program = "gw-channel-" + into;
+            auto found = find_helper(program);
+            if (found) return {};
+            std::string hint = suggest(into, {"http", "https", "httpvnext", "httpsvnext", "file", "ssh"});
+            return Error{ExitCode::config, 0, "has no program '" + program + "' in the libexec directory or PATH, expected one" +
+                                                  (hint.empty() ? "" : "; " + hint)};
+          }};
 }
 
 AttributeRule url_rule(const char* name, std::string& into) {
@@ -293,12 +191,47 @@ AttributeRule ignored_rule(const char* name) {
   return {name, false, "", [](const std::string&) { return true; }};
 }
 
+// A file that must be there and can be read; a secret also must be private.
+Result<void> look_at_file(const std::string& path, bool secret) {
+  auto fault = [&](ExitCode code, const std::string& what) { return Error{code, 0, "('" + path + "') " + what}; };
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  const int why = errno;
+  if (!file && (why == ENOENT || why == ENOTDIR)) return fault(ExitCode::config, "is not there, expected a file");
+  if (!file) return fault(ExitCode::no_permission, std::string("cannot be read (") + strerrordesc_np(why) + "), expected a file that you can read");
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0 || S_ISDIR(info.st_mode)) return fault(ExitCode::config, "is a directory, expected a file");
+  if (!secret) return {};
+  const unsigned mode = info.st_mode & 07777;
+  if (mode != 0400 && mode != 0440 && mode != 0600) {
+    char octal[8];
+    std::snprintf(octal, sizeof octal, "%04o", mode);
+    return fault(ExitCode::no_permission, "has mode " + std::string(octal) + ", expected 0400, 0440 or 0600: it is a secret");
+  }
+  if (info.st_uid != ::geteuid() && ::geteuid() != 0)
+    return fault(ExitCode::no_permission, "belongs to somebody else, expected your own file: it is a secret");
+  return {};
+}
+
+bool is_secret(std::string_view attribute) {
+  return attribute == "Key" || attribute == "ClientKey" || attribute == "TokenFile" || attribute == "ProxyUserFile";
+}
+
 AttributeRule Reader::path_rule(const char* name, std::string& into) const {
-  return {name, false, "a file", [&into, this](const std::string& v) {
+  return {name, false, "a file",
+          [&into, this](const std::string& v) {
             if (v.empty()) return false;
             into = (dir_ / v).lexically_normal().string();
             return true;
-          }};
+          },
+          [&into, secret = is_secret(name)] { return look_at_file(into, secret); }};
+}
+
+// The command of RetryPolicy: a bare word is looked up in PATH, as in a shell.
+Result<void> look_at_command(const std::string& command) {
+  auto found = find_program(command);
+  if (found) return {};
+  std::string why = strerrordesc_np(found.error().sys_errno);
+  return Error{ExitCode::config, 0, "cannot be executed (" + why + "), expected an executable file"};
 }
 
 // Attributes of an element against its rules.
@@ -318,8 +251,11 @@ void Reader::read_attributes(const pugi::xml_node& node, const std::vector<Attri
     }
     auto rule = std::find_if(rules.begin(), rules.end(), [&](const AttributeRule& r) { return r.name == name; });
     if (rule != rules.end()) {
+      const std::string what = name + "=" + in_quotes(attribute.value()) + " in " + tag(node);
       if (!rule->set(attribute.value()))
-        faults_.add(at, name + "=" + in_quotes(attribute.value()) + " in " + tag(node) + ", expected " + rule->expected);
+        faults_.add(at, what + ", expected " + rule->expected);
+      else if (check_ == ConfigCheck::files && rule->look)
+        look_outside(at, what, *rule);
     } else if (!belongs_to_xml(name)) {
       std::vector<std::string> known;
       for (const AttributeRule& r : rules) known.push_back(r.name);
@@ -329,6 +265,16 @@ void Reader::read_attributes(const pugi::xml_node& node, const std::vector<Attri
   for (const AttributeRule& rule : rules)
     if (rule.required && !seen.count(rule.name))
       faults_.add(line(node), tag(node) + " without " + rule.name + ", expected " + rule.name + "=\"...\", " + rule.expected);
+}
+
+void Reader::look_outside(int at, const std::string& what, const AttributeRule& rule) {
+  auto there = rule.look();
+  if (there) return;
+  const std::string text = what + " " + there.error().text;
+  if (there.error().code == ExitCode::no_permission)
+    faults_.add_permission(at, text);
+  else
+    faults_.add(at, text);
 }
 
 void Reader::stray_text(const pugi::xml_node& text, const std::string& where) {
@@ -386,7 +332,8 @@ void Reader::read_gateway(const pugi::xml_node& node) {
                                       bool is_path = v.find('/') != std::string::npos;
                                       config_.retry_policy = is_path ? (dir_ / v).lexically_normal().string() : v;
                                       return !v.empty();
-                                    }},
+                                    },
+                                    [this] { return look_at_command(config_.retry_policy); }},
                                    number_rule("MaxTransfers", c.max_transfers, 1, 100'000),
                                    rate_rule("Rate", c.rate_bytes),
                                    duration_rule("ConnectTimeout", c.connect_timeout_ms),
@@ -471,6 +418,10 @@ void Reader::read_channel(const pugi::xml_node& node) {
              text_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names)});
   check_pair(node, "Cert", c.cert, "Key", c.key);
   read_children(node, {{"Client", false, [this, &c](const pugi::xml_node& n) { read_client(n, c); }}});
+  for (const ChannelConfig& other : config_.channels)
+    if (c.is_default && other.is_default)
+      faults_.add(line(node.attribute("Default").name()),
+                  "Default='true' of <Channel> is in line " + std::to_string(other.line) + " already, expected one default channel");
   add_channel(node, std::move(c));
 }
 
@@ -484,11 +435,23 @@ void Reader::read_original_channel(const pugi::xml_node& node) {
   add_channel(node, std::move(c));
 }
 
+// Scheme and host in any case, the last slash or not: the same requests.
+bool same_address(const ChannelConfig& a, const ChannelConfig& b) {
+  auto plain = [](const ChannelConfig& channel) {
+    std::string text = channel.address;
+    if (!is_http_type(channel.channel_type)) return text;
+    const size_t slash = std::min(text.find('/', std::min(text.find("://"), text.size()) + 3), text.size());
+    text = to_lower(text.substr(0, slash)) + text.substr(slash);
+    return text.ends_with('/') ? text : text + "/";
+  };
+  return plain(a) == plain(b);
+}
+
 void Reader::add_channel(const pugi::xml_node& node, ChannelConfig channel) {
   channel.line = line(node);
   check_address(node, channel.channel_type, channel.address, true);
   for (const ChannelConfig& other : config_.channels)
-    if (!channel.address.empty() && other.address == channel.address) return twice(node, "Address", channel.address, other.line);
+    if (!channel.address.empty() && same_address(channel, other)) return twice(node, "Address", channel.address, other.line);
   config_.channels.push_back(std::move(channel));
 }
 
@@ -638,7 +601,7 @@ std::string lower_first(std::string text) {
   return text;
 }
 
-Result<Config> parse_config(const std::string& path, std::string text) {
+Result<Config> parse_config(const std::string& path, std::string text, ConfigCheck check) {
   Config config;
   config.path = path;
   if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
@@ -655,7 +618,7 @@ Result<Config> parse_config(const std::string& path, std::string text) {
     faults.add_at(std::min(static_cast<size_t>(parsed.offset), text.size()),
                   lower_first(parsed.description()) + ", expected well-formed XML");
   else
-    Reader(config, dir, faults, buffer.data()).read_document(document);
+    Reader(config, dir, faults, buffer.data(), check).read_document(document);
   if (faults.any()) return faults.error();
   return config;
 }
@@ -679,14 +642,18 @@ Result<std::string> read_config_file(const std::string& path) {
 
 }  // namespace
 
-Result<Config> load_config(const std::string& path, bool must_exist) {
+Result<Config> load_config(const std::string& path, bool must_exist, ConfigCheck check) {
   auto text = read_config_file(path);
   if (!text) {
     int why = text.error().sys_errno;
-    if (!must_exist && (path.empty() || why == ENOENT || why == ENOTDIR)) return Config{};
+    if (!must_exist && (path.empty() || why == ENOENT || why == ENOTDIR)) {
+      Config none;
+      none.missing_path = path;
+      return none;
+    }
     return std::move(text).error();
   }
-  return parse_config(path, *std::move(text));
+  return parse_config(path, *std::move(text), check);
 }
 
 }  // namespace gw

@@ -54,7 +54,8 @@ struct QueueSection {
 };
 
 struct Config {
-  std::string path;  ///< "" if there is no file
+  std::string path;          ///< "" if there is no file
+  std::string missing_path;  ///< where it would be; "" if there is one
   std::string endpoint, error_queue = "error";
   std::optional<unsigned> retries;
   std::optional<int64_t> retry_increment_ms;
@@ -71,9 +72,12 @@ struct Config {
   std::string master_node, distributor_control_address, distributor_data_address;  ///< the original's format only
 };
 
+/// How much is checked: what stands in the file, or also whether the files, commands and channel programs that it names are there.
+enum class ConfigCheck { text, files };
+
 /// Reads and checks all of it. ExitCode::config with one "FILE:LINE: what, expected what" per line of the text.
-/// A file that does not exist gives an empty Config unless `must_exist`.
-Result<Config> load_config(const std::string& path, bool must_exist);
+/// A file that does not exist gives an empty Config unless `must_exist`. no_permission if all is well but for files that must be private.
+Result<Config> load_config(const std::string& path, bool must_exist, ConfigCheck check = ConfigCheck::text);
 
 /// `--site KEY=URL[,TYPE]` on top of the file's sites (same key: replaces). usage error if malformed.
 Result<void> add_site_option(Config& config, const std::string& text);

@@ -6,6 +6,7 @@
 #include "config.hpp"
 #include "config_names.hpp"
 #include "queue.hpp"
+#include "suggest.hpp"
 
 namespace gw {
 
@@ -19,6 +20,18 @@ bool means(const std::string& word, const SiteConfig& site) {
   if (word == site.key) return true;
   if (std::find(site.groups.begin(), site.groups.end(), word) != site.groups.end()) return true;
   return is_pattern(word) && fnmatch(word.c_str(), site.key.c_str(), 0) == 0;
+}
+
+// What helps when no site has that name.
+std::string hint_at_sites(const Config& config, const std::string& missing) {
+  if (!config.missing_path.empty()) return "; there is no file '" + config.missing_path + "' (use --config FILE or --site KEY=URL)";
+  std::vector<std::string> known;
+  for (const SiteConfig& site : config.sites) {
+    known.push_back(site.key);
+    known.insert(known.end(), site.groups.begin(), site.groups.end());
+  }
+  const std::string hint = suggest(missing, known);
+  return hint.empty() ? "" : "; " + hint;
 }
 
 Error bad_site(const std::string& text, const std::string& why) {
@@ -64,7 +77,9 @@ Result<std::vector<const SiteConfig*>> resolve_sites(const Config& config, const
       if (means(word, config.sites[i])) meant[i] = any = true;
     if (!any) missing += (missing.empty() ? "" : ", ") + word;
   }
-  if (!missing.empty()) return Error{ExitCode::usage, 0, "the following sites have not been configured: " + missing};
+  if (!missing.empty()) {
+    return Error{ExitCode::usage, 0, "the following sites have not been configured: " + missing + hint_at_sites(config, missing)};
+  }
   std::vector<const SiteConfig*> found;
   for (size_t i = 0; i < config.sites.size(); ++i)
     if (meant[i]) found.push_back(&config.sites[i]);

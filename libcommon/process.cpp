@@ -17,18 +17,10 @@ namespace gw {
 
 namespace {
 
-// Why `path` cannot be executed; 0 if it can.
-int not_executable(const std::string& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return errno;
-  if (S_ISDIR(info.st_mode)) return EISDIR;
-  return ::access(path.c_str(), X_OK) == 0 ? 0 : errno;
-}
-
 Error cannot_execute(const std::string& path, int why) {
   std::string hint;
   if (why == ENOEXEC) hint = " (no program and no script that begins with #!)";
-  if (why == ENOENT && not_executable(path) == 0) hint = " (the interpreter in its first line)";
+  if (why == ENOENT && why_not_executable(path) == 0) hint = " (the interpreter in its first line)";
   return Error{ExitCode::config, why, "execute '" + path + "': " + strerrordesc_np(why) + hint};
 }
 
@@ -105,27 +97,6 @@ void wait_for(pid_t pid) {
 }
 
 }  // namespace
-
-Result<std::string> find_program(const std::string& name) {
-  if (name.empty()) return Error{ExitCode::config, ENOENT, "execute '': no command is given"};
-  if (name.find('/') != std::string::npos) {
-    if (int why = not_executable(name); why != 0) return cannot_execute(name, why);
-    return name;
-  }
-  const char* variable = std::getenv("PATH");
-  std::string path = variable ? variable : "/usr/local/bin:/usr/bin:/bin";
-  int first_reason = ENOENT;
-  for (size_t at = 0; at <= path.size();) {
-    size_t end = std::min(path.find(':', at), path.size());
-    std::string dir = path.substr(at, end - at);
-    std::string candidate = (dir.empty() ? "." : dir) + "/" + name;
-    int why = not_executable(candidate);
-    if (why == 0) return candidate;
-    if (why == EACCES && first_reason == ENOENT) first_reason = why;
-    at = end + 1;
-  }
-  return Error{ExitCode::config, first_reason, "execute '" + name + "': " + strerrordesc_np(first_reason) + " (looked for in PATH)"};
-}
 
 Result<Child> Child::start(const ChildSpec& spec) {
   int pipe_fds[2];

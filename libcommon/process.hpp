@@ -7,14 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "program.hpp"
 #include "result.hpp"
 #include "unique_fd.hpp"
 
 namespace gw {
-
-/// Where the program `name` is: itself if it has a slash, else the first executable of that name in PATH.
-/// config: there is none, or it cannot be executed; the text says which.
-Result<std::string> find_program(const std::string& name);
 
 struct ChildSpec {
   std::string program;                   ///< a path, see find_program

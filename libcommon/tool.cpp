@@ -161,7 +161,7 @@ int report(const Error& error, const Tool& tool, const Command* command, bool js
 // One line per fault, FILE:LINE first, as compilers do: editors find the place.
 Result<ExitCode> check_config(const Tool& tool, const CommonOptions& common) {
   if (tool.check_config) return tool.check_config(common);
-  auto config = load_config(common.config, common.config_given);
+  auto config = load_config(common.config, common.config_given, ConfigCheck::files);
   if (config) return ExitCode::ok;
   return std::move(config).error();
 }
@@ -169,7 +169,8 @@ Result<ExitCode> check_config(const Tool& tool, const CommonOptions& common) {
 int check_config_and_report(const Tool& tool, const CommonOptions& common, bool json_events) {
   auto result = check_config(tool, common);
   if (result) return as_int(*result);
-  if (result.error().code != ExitCode::config || json_events) return report(result.error(), tool, nullptr, json_events);
+  const bool by_line = result.error().text.starts_with(common.config + ":");
+  if (!by_line || json_events) return report(result.error(), tool, nullptr, json_events);
   std::string text = result.error().text + "\n";
   [[maybe_unused]] auto written = ::write(STDERR_FILENO, text.data(), text.size());
   return as_int(result.error().code);

@@ -124,7 +124,7 @@ wait_until 10 grep -q config-read listen.err
 run_ok http "$port" seven.request
 like '^seven	413' "$out" 'a changed limit counts without a restart'
 echo '<gatepost><broken' >config.xml
-wait_until 10 grep -q 'config-rejected.*config.xml:[12]' listen.err
+wait_until 10 grep -q 'config-bad.*config.xml:[12]' listen.err
 run_ok http "$port" seven.request
 like '^seven	413' "$out" 'a broken file changes nothing'
 config '<Channel Address="http://127.0.0.1:1/Store3/" ChannelType="http"/>'

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "committer.hpp"
+#include "config_watch.hpp"
 #include "dedup_store.hpp"
 #include "diag.hpp"
 #include "receive.hpp"
@@ -24,8 +25,8 @@ constexpr unsigned stop_seconds_max = 9;  ///< then it ends whatever connections
 constexpr int64_t tick_ms = 1000;
 constexpr int64_t maintain_every_ms = 10'000;
 
-Result<Settings> read_settings(const CommonOptions& common, const Options& options) {
-  GW_TRY_ASSIGN(Config config, load_config(common.config, common.config_given));
+Result<Settings> read_settings(ConfigWatch& file, const Options& options) {
+  GW_TRY_ASSIGN(Config config, file.read());
   return resolve_settings(options, config);
 }
 
@@ -64,8 +65,8 @@ bool same_addresses(const std::vector<Channel>& a, const std::vector<Channel>& b
 
 class Listener {
  public:
-  Listener(const CommonOptions& common, const Options& options, Settings settings, std::unique_ptr<Root> root)
-      : common_(common), options_(options), settings_(std::move(settings)), root_(std::move(root)) {}
+  Listener(ConfigWatch config_file, const Options& options, Settings settings, std::unique_ptr<Root> root)
+      : config_file_(std::move(config_file)), options_(options), settings_(std::move(settings)), root_(std::move(root)) {}
 
   Result<ExitCode> run();
 
@@ -73,9 +74,8 @@ class Listener {
   Result<void> start();
   void wait_for_end();
   void reload();
-  int64_t config_changed_at() const;
 
-  const CommonOptions& common_;
+  ConfigWatch config_file_;
   const Options& options_;
   Settings settings_;
   std::unique_ptr<Root> root_;
@@ -130,21 +130,13 @@ Result<ExitCode> Listener::run() {
   return ExitCode::ok;
 }
 
-int64_t Listener::config_changed_at() const {
-  struct stat st{};
-  if (::stat(common_.config.c_str(), &st) != 0) return 0;
-  return static_cast<int64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + st.st_mtim.tv_nsec;
-}
-
 void Listener::wait_for_end() {
-  int64_t config_seen = config_changed_at(), maintained = monotonic_ms();
+  int64_t maintained = monotonic_ms();
   while (!Signals::stop_requested()) {
     pollfd wake{signal_event(), POLLIN, 0};
     eventfd_t count = 0;
     if (::poll(&wake, 1, static_cast<int>(tick_ms)) > 0) ::eventfd_read(signal_event(), &count);
-    int64_t config_now = config_changed_at();
-    if (Signals::take_reload() || config_now != config_seen) reload();
-    config_seen = config_now;
+    if (Signals::take_reload() || config_file_.changed()) reload();
     if (Signals::stop_requested()) return;
     // What a listener that was killed has left on the way is decided within seconds, also if nobody takes from the queue.
     if (auto recovered = root_->recover_dead_owners(); !recovered) event(Level::error, "recovery-failed", {{"reason", recovered.error().text}});
@@ -157,9 +149,9 @@ void Listener::wait_for_end() {
 
 /// Limits change at once; addresses and the endpoint need a restart.
 void Listener::reload() {
-  auto fresh = read_settings(common_, options_);
+  auto fresh = read_settings(config_file_, options_);
   if (!fresh) {
-    event(Level::error, "config-rejected", {{"reason", fresh.error().text}});
+    event(Level::error, "config-bad", {{"path", config_file_.path()}, {"reason", fresh.error().text}});
     return;
   }
   if (fresh->endpoint != settings_.endpoint || !same_addresses(fresh->channels, settings_.channels)) {
@@ -169,18 +161,19 @@ void Listener::reload() {
   for (size_t i = 0; i < fresh->channels.size(); ++i) fresh->channels[i].port = settings_.channels[i].port;
   settings_.channels = fresh->channels;
   receiver_->set_channels(settings_.channels);
-  event(Level::info, "config-read", {{"path", common_.config}});
+  event(Level::info, "config-read", {{"path", config_file_.path()}});
 }
 
 }  // namespace
 
 Result<ExitCode> run_listener(const CommonOptions& common, const Options& options) {
-  GW_TRY_ASSIGN(Settings settings, read_settings(common, options));
+  ConfigWatch config_file(common.config, common.config_given);
+  GW_TRY_ASSIGN(Settings settings, read_settings(config_file, options));
   signal_event();
   Signals::on_signal([] { ::eventfd_write(signal_event(), 1); });
   Signals::install();
   GW_TRY_ASSIGN(auto root, open_root(common, true, settings.min_free_bytes));
-  Listener listener(common, options, std::move(settings), std::move(root));
+  Listener listener(std::move(config_file), options, std::move(settings), std::move(root));
   return listener.run();
 }
 

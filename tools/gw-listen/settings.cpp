@@ -12,6 +12,12 @@ Error at_line(const Config& config, int line, const std::string& text) {
   return Error{ExitCode::config, 0, config.path + ":" + std::to_string(line) + ": " + text};
 }
 
+/// Where else it can stand; says so if there is no file at all.
+std::string in_the_file(const Config& config) {
+  if (!config.path.empty()) return "'" + config.path + "'";
+  return "the configuration file '" + config.missing_path + "', which is not there (--config FILE names another one)";
+}
+
 // A channel that is to be protected must never start unprotected.
 const char* unsupported(const ChannelConfig& channel) {
   if (channel.channel_type != "http") return "only ChannelType http is supported by this version";
@@ -46,7 +52,7 @@ Result<std::vector<Channel>> channels_of_file(const Config& config) {
 Result<Settings> resolve_settings(const Options& options, const Config& config) {
   Settings settings;
   settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
-  if (settings.endpoint.empty()) return usage("no endpoint: give --endpoint E, or Endpoint in '" + config.path + "'");
+  if (settings.endpoint.empty()) return usage("no endpoint: give --endpoint E, or Endpoint in " + in_the_file(config));
   GW_TRY(check_queue_name(settings.endpoint));
   GW_TRY(check_queue_name(settings.endpoint + ".gateway"));
   if (!options.min_free.empty()) {
@@ -60,7 +66,7 @@ Result<Settings> resolve_settings(const Options& options, const Config& config) 
     if (!channel) return usage(channel.error().text);
     settings.channels.push_back(*std::move(channel));
   }
-  if (settings.channels.empty()) return usage("no channel: give --channel URL, or a Channel element in '" + config.path + "'");
+  if (settings.channels.empty()) return usage("no channel: give --channel URL, or a Channel element in " + in_the_file(config));
   for (Channel& channel : settings.channels) {
     if (!options.max_body.empty()) {
       GW_TRY_ASSIGN(channel.max_body_bytes, size_option("--max-body", options.max_body));

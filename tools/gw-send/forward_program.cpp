@@ -1,13 +1,14 @@
 #include "forward_program.hpp"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
+
+#include "program.hpp"
 
 extern char** environ;
 
@@ -16,14 +17,9 @@ namespace {
 
 constexpr size_t pending_bytes_max = 32 * 1024;
 
-/// Beside us: BIN/../libexec/gatepost/gw-forward, so that an installed tree can be moved.
 Result<std::string> program_path() {
-  char self[PATH_MAX];
-  const ssize_t length = ::readlink("/proc/self/exe", self, sizeof self);
-  if (length <= 0 || length == sizeof self) return errno_error("readlink", "/proc/self/exe", errno);
-  std::string path(self, static_cast<size_t>(length));
-  path.erase(path.rfind('/'));
-  return path + "/../libexec/gatepost/gw-forward";
+  GW_TRY_ASSIGN(std::string dir, libexec_directory());
+  return dir + "/gw-forward";
 }
 
 Error cannot_start(const std::string& path, int error_number) {

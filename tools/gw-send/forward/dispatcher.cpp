@@ -15,7 +15,8 @@ constexpr int64_t maintain_ms = 10'000;
 
 }  // namespace
 
-Dispatcher::Dispatcher(Root& root, ForwardJob job) : root_(root), job_(std::move(job)) {}
+Dispatcher::Dispatcher(Root& root, ForwardJob job)
+    : root_(root), job_(std::move(job)), config_file_(job_.config_path, job_.config_must_exist) {}
 
 Dispatcher::~Dispatcher() {
   stop();

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "body_digest.hpp"
+#include "config_watch.hpp"
 #include "forward_options.hpp"
 #include "outcome_store.hpp"
 #include "queue.hpp"
@@ -73,6 +74,7 @@ class Dispatcher {
   using SitePtr = std::unique_ptr<Site>;
 
   // configuration (dispatcher_sites.cpp)
+  Result<Config> read_config();
   Result<void> configure(const Config& config);
   void configure_site(const SiteConfig& config);
   void reload_now();
@@ -126,6 +128,7 @@ class Dispatcher {
   Root& root_;
   std::unique_ptr<OutcomeStore> store_;  // null: there was no room to make it
   ForwardJob job_;
+  ConfigWatch config_file_;
   std::shared_ptr<const ForwardSettings> settings_;
   std::string originating_site_;
   Queue error_queue_;
@@ -140,7 +143,6 @@ class Dispatcher {
   size_t out_ = 0;                      // transfers that are not settled yet, all sites
   size_t first_site_ = 0;
   int64_t ticked_ms_ = 0, maintained_ms_ = 0, probes_seen_ms_ = 0;
-  std::string config_stamp_;
   uint64_t failed_total_ = 0;
   bool left_over_ = false;
 

@@ -1,6 +1,4 @@
 // The dispatcher's sites: from the configuration, and which of them are ours.
-#include <sys/stat.h>
-
 #include <algorithm>
 
 #include "diag.hpp"
@@ -10,13 +8,6 @@
 
 namespace gw {
 namespace {
-
-std::string file_stamp(const std::string& path) {
-  struct stat file {};
-  if (path.empty() || ::stat(path.c_str(), &file) != 0) return "";
-  return std::to_string(file.st_ino) + "." + std::to_string(file.st_size) + "." + std::to_string(file.st_mtim.tv_sec) + "." +
-         std::to_string(file.st_mtim.tv_nsec);
-}
 
 std::shared_ptr<const Target> make_target(const SiteConfig& config) {
   auto target = std::make_shared<Target>();
@@ -58,9 +49,8 @@ std::string originating_site(const Config& config, const std::string& machine) {
 }  // namespace
 
 Result<void> Dispatcher::prepare() {
-  config_stamp_ = file_stamp(job_.config_path);
   probes_seen_ms_ = now_ms();  // we try every site anyway: earlier wishes are fulfilled
-  GW_TRY_ASSIGN(Config config, load_config_with_sites(job_.config_path, job_.config_must_exist, job_.options.sites));
+  GW_TRY_ASSIGN(Config config, read_config());
   GW_TRY(configure(config));
   GW_TRY(take_singletons());
   GW_TRY(open_store());
@@ -197,22 +187,25 @@ void Dispatcher::list_what_is_due() {
   }
 }
 
+Result<Config> Dispatcher::read_config() {
+  GW_TRY_ASSIGN(Config config, config_file_.read());
+  for (const std::string& text : job_.options.sites) GW_TRY(add_site_option(config, text));
+  return config;
+}
+
 void Dispatcher::reload_now() {
-  config_stamp_ = file_stamp(job_.config_path);
-  auto config = load_config_with_sites(job_.config_path, job_.config_must_exist, job_.options.sites);
+  auto config = read_config();
   Result<void> done = config ? configure(*config) : Result<void>(config.error());
   if (done) done = open_outboxes();
   if (done && !job_.options.to.empty()) done = take_singletons();
   if (done)
-    event(Level::info, "config-read", {{"path", job_.config_path}, {"sites", sites_.size()}});
+    event(Level::info, "config-read", {{"path", config_file_.path()}, {"sites", sites_.size()}});
   else
-    event(Level::error, "config-bad", {{"path", job_.config_path}, {"reason", done.error().text}});
+    event(Level::error, "config-bad", {{"path", config_file_.path()}, {"reason", done.error().text}});
 }
 
 void Dispatcher::reload_if_changed() {
-  if (job_.config_path.empty()) return;
-  const std::string stamp = file_stamp(job_.config_path);
-  if (stamp != config_stamp_ && !stamp.empty()) reload_now();
+  if (config_file_.changed()) reload_now();
 }
 
 }  // namespace gw

@@ -1,0 +1,23 @@
+// Where programs are that we start.
+#pragma once
+
+#include <string>
+
+#include "result.hpp"
+
+namespace gw {
+
+/// An errno that says why `path` cannot be executed; 0 if it can.
+int why_not_executable(const std::string& path);
+
+/// Where the program `name` is: itself if it has a slash, else the first executable of that name in PATH.
+/// config: there is none, or it cannot be executed; the text says which.
+Result<std::string> find_program(const std::string& name);
+
+/// The installation's own directory of helper programs (PREFIX/libexec/gatepost), found from the running program.
+Result<std::string> libexec_directory();
+
+/// A helper program: in the installation's libexec directory, else in PATH. config: there is none.
+Result<std::string> find_helper(const std::string& name);
+
+}  // namespace gw
