@@ -69,6 +69,7 @@ Result<ForwardSettings> resolve_forward_settings(const ForwardOptions& options, 
     if (!rate || *rate == 0) return bad_value("--rate", options.rate, "a rate like 2M/s");
     settings.rate_bytes = *rate;
   }
+  settings.retry_policy = options.retry_policy.empty() ? config.retry_policy : options.retry_policy;
   settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
   settings.error_queue = options.error_queue.empty() ? config.error_queue : options.error_queue;
   GW_TRY(check_queue_name(settings.error_queue));

@@ -24,7 +24,7 @@ struct ForwardOptions {
   bool once = false, drain = false;
   std::string to, endpoint, error_queue;
   std::vector<std::string> sites;
-  std::string retries, retry_increment, outages, give_up_after, probe_interval;
+  std::string retries, retry_increment, retry_policy, outages, give_up_after, probe_interval;
   std::string max_transfers, rate, connect_timeout, answer_timeout;
   bool listed = false;  ///< take only the messages that stdin lists, end when they are done (gw-send --wait)
 };
@@ -36,6 +36,7 @@ extern const char forward_examples[];
 struct ForwardSettings {
   RetryPolicy policy;
   std::string endpoint, error_queue = "error";
+  std::string retry_policy;  ///< a program; empty: the schedule
   unsigned max_transfers = max_transfers_default;
   uint64_t rate_bytes = 0;  ///< per second, 0: no limit
   int64_t connect_timeout_ms = connect_timeout_default_ms, answer_timeout_ms = answer_timeout_default_ms;

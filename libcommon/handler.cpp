@@ -246,6 +246,11 @@ std::vector<std::string> handler_environment(const HandlerSettings& settings, co
     if (value.find('\0') != std::string::npos || value.size() > environment_value_bytes_max) continue;
     list.push_back(std::string(name) + "=" + value);
   }
+  for (const std::string& more : settings.more_environment) {
+    const std::string_view name(more.data(), more.find('=') + 1);
+    std::erase_if(list, [&](const std::string& one) { return one.starts_with(name); });
+    list.push_back(more);
+  }
   return list;
 }
 

@@ -18,6 +18,7 @@ void define_forward_options(CLI::App& app, ForwardOptions& into) {
   app.add_option("--endpoint", into.endpoint, "the name of this endpoint in failure headers")->type_name("E");
   app.add_option("--retries", into.retries, "attempts after the first one [4]")->type_name("N");
   app.add_option("--retry-increment", into.retry_increment, "retry n comes n x T after the failure [60s]")->type_name("T");
+  app.add_option("--retry-policy", into.retry_policy, "a program that says when to try again, or 'stop'")->type_name("COMMAND");
   app.add_option("--outages", into.outages, "whether the outage of a site uses up attempts [count]")->type_name("count|wait");
   app.add_option("--give-up-after", into.give_up_after, "with --outages wait: no attempts for older messages [5d]")->type_name("T");
   app.add_option("--probe-interval", into.probe_interval, "with --outages wait: first pause before a dead site is tried again [60s]")

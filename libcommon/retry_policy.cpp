@@ -39,6 +39,14 @@ Decision decide(const RetryPolicy& policy, const Attempt& attempt, unsigned fail
   return {Decision::Kind::retry, std::min(std::max(add(now_ms, delay_ms), asked_ms), give_up_at_ms), false};
 }
 
+bool policy_decides(const Decision& by_schedule) { return by_schedule.kind != Decision::Kind::wait && !by_schedule.gave_up; }
+
+Decision apply_policy(const Decision& by_schedule, const PolicyAnswer& answer, const Attempt& attempt, int64_t now_ms) {
+  if (!policy_decides(by_schedule) || answer.kind == PolicyAnswer::Kind::schedule) return by_schedule;
+  if (answer.kind == PolicyAnswer::Kind::stop) return {Decision::Kind::error, 0, false};
+  return {Decision::Kind::retry, add(now_ms, std::max(answer.delay_ms, attempt.retry_after_ms)), false};
+}
+
 bool Circuit::sent() {
   if (open_) probing_ = true;
   return open_;

@@ -47,6 +47,20 @@ struct Decision {
 /// Is this the site's trouble rather than the message's: no answer, 429, 503, 507?
 bool is_outage(const Attempt& attempt);
 
+/// What a policy command said (--retry-policy).
+struct PolicyAnswer {
+  enum class Kind { schedule, delay, stop };
+  Kind kind = Kind::schedule;  ///< schedule: it said nothing of use
+  int64_t delay_ms = 0;
+  std::string trouble;  ///< why it said nothing of use; may be empty
+};
+
+/// Puts the answer of a policy command in the place of the schedule: `by_schedule` is what decide() said. Only attempts that count are
+/// its business; a delay may be longer than give_up_after, `Retry-After` is honoured.
+Decision apply_policy(const Decision& by_schedule, const PolicyAnswer& answer, const Attempt& attempt, int64_t now_ms);
+/// Is this a decision that a policy command is asked about?
+bool policy_decides(const Decision& by_schedule);
+
 /// The policy of the original: retry n (1, 2, ...) comes n x increment after the failure; the later of that and Retry-After.
 /// `failures`: failed attempts before this one. `stored_at_ms`: when the message was stored. `probe_at_ms`: when the site's circuit
 /// lets the next request pass (used for Decision::wait).

@@ -353,6 +353,21 @@ std::string format_http_date(int64_t unix_ms) {
   return std::string(text, static_cast<size_t>(n));
 }
 
+int64_t retry_after_ms(std::string_view value, std::string_view date, int64_t now) {
+  int64_t seconds = 0;
+  bool digits = !value.empty();
+  for (char c : value) {
+    digits = digits && c >= '0' && c <= '9';
+    if (!digits) break;
+    if (__builtin_mul_overflow(seconds, int64_t{10}, &seconds) || seconds > INT64_MAX / 2000 - 9) return INT64_MAX / 2;
+    seconds += c - '0';
+  }
+  if (digits) return seconds * 1000;
+  const auto until = parse_http_date_ms(value);
+  if (!until) return 0;
+  return std::max<int64_t>(*until - parse_http_date_ms(date).value_or(now), 0);
+}
+
 WireTimes wire_times(const Headers& delivered, const WireCall& call, std::string_view date, int64_t now) {
   WireTimes times;
   int64_t age = 0;

@@ -69,6 +69,9 @@ std::string delivered_name(std::string_view wire_name, bool gateway_message);
 /// An RFC 9110 date ("Sat, 21 Nov 2026 11:35:41 GMT") in milliseconds since 1970.
 std::optional<int64_t> parse_http_date_ms(std::string_view text);
 std::string format_http_date(int64_t unix_ms);
+/// The wait that `Retry-After` asks for, in milliseconds: seconds, or a date, which is counted from the answer's own `Date` (by the
+/// site's clock), without one from `now_ms`. 0: none, past, or not understood.
+int64_t retry_after_ms(std::string_view value, std::string_view date, int64_t now_ms);
 
 /// When the message was first sent and expires, by our clock: its age is what the sender's clock says (Date - TimeSent),
 /// without a Date what ours says.

@@ -12,6 +12,7 @@
 #include "forward_options.hpp"
 #include "tools/gw-send/forward/body_digest.hpp"
 #include "tools/gw-send/forward/http_client.hpp"
+#include "tools/gw-send/forward/policy_runner.hpp"
 #include "tools/gw-send/forward/send_loop.hpp"
 #include "units.hpp"
 
@@ -238,6 +239,19 @@ TEST_CASE("send_loop: a rate limit pushes the next start back") {
   CHECK(limit.may_start(10'500));
   limit.started(500, 10'100);
   CHECK(limit.free_at_ms() == 11'000);
+}
+
+TEST_CASE("policy_runner: what a command may print") {
+  CHECK(read_policy_answer("90\n").delay_ms == 90'000);
+  CHECK(read_policy_answer(" 1h30m \r\n").delay_ms == 5'400'000);
+  CHECK(read_policy_answer("0").kind == PolicyAnswer::Kind::delay);
+  CHECK(read_policy_answer("stop\n").kind == PolicyAnswer::Kind::stop);
+  for (const char* bad : {"", "\n", "-5", "soon", "stop now", "STOP", "5 s", "10\n20"}) {
+    CAPTURE(bad);
+    const PolicyAnswer answer = read_policy_answer(bad);
+    CHECK(answer.kind == PolicyAnswer::Kind::schedule);
+    CHECK_FALSE(answer.trouble.empty());
+  }
 }
 
 TEST_CASE("body_digest: base64 of MD5") {

@@ -85,6 +85,27 @@ TEST_CASE("retry_policy: huge increments do not overflow") {
   CHECK(failing(policy, answered(500), 3).due_at_ms == INT64_MAX);
 }
 
+TEST_CASE("retry_policy: what a policy command says stands instead of the schedule, but for Retry-After and outages") {
+  const RetryPolicy policy;
+  const PolicyAnswer soon{PolicyAnswer::Kind::delay, 5'000, ""}, stop{PolicyAnswer::Kind::stop, 0, ""}, silent{};
+  const Decision first = failing(policy, answered(500), 0), last = failing(policy, answered(500), 4);
+  REQUIRE(policy_decides(first));
+  REQUIRE(policy_decides(last));
+  CHECK(apply_policy(first, soon, answered(500), now).due_at_ms == now + 5'000);
+  CHECK(apply_policy(first, soon, answered(500, 7'000), now).due_at_ms == now + 7'000);
+  CHECK(apply_policy(first, stop, answered(500), now).kind == Decision::Kind::error);
+  CHECK(apply_policy(first, silent, answered(500), now).due_at_ms == first.due_at_ms);
+  CHECK(apply_policy(last, soon, answered(500), now).kind == Decision::Kind::retry);  // the schedule's number of retries is not its limit
+  CHECK(apply_policy(last, silent, answered(500), now).kind == Decision::Kind::error);
+  RetryPolicy waits;
+  waits.outages = Outages::wait;
+  CHECK_FALSE(policy_decides(failing(waits, no_answer(), 0)));
+  waits.give_up_after_ms = 1;
+  CHECK_FALSE(policy_decides(failing(waits, answered(500), 0, now - 1)));
+  const PolicyAnswer never{PolicyAnswer::Kind::delay, INT64_MAX, ""};
+  CHECK(apply_policy(first, never, answered(500), now).due_at_ms == INT64_MAX);
+}
+
 TEST_CASE("circuit: one probe at a time, intervals double up to a quarter of an hour") {
   Circuit circuit(60'000);
   CHECK(circuit.may_send(now));

@@ -215,3 +215,15 @@ TEST_CASE("wire codec: the calls of NServiceBus 3") {
   REQUIRE(std::holds_alternative<gw::WireRefusal>(no_key));
   CHECK(std::get<gw::WireRefusal>(no_key).text == "Required header 'NServiceBus.Gateway.DataBusKey' missing.");
 }
+
+TEST_CASE("wire_codec: Retry-After in seconds, or as a date by the site's clock") {
+  const int64_t now = 1'000'000'000'000;
+  CHECK(gw::retry_after_ms("120", "", now) == 120'000);
+  CHECK(gw::retry_after_ms("0", "", now) == 0);
+  CHECK(gw::retry_after_ms("99999999999999999999", "", now) == INT64_MAX / 2);
+  CHECK(gw::retry_after_ms("Sat, 21 Nov 2026 11:30:32 GMT", "Sat, 21 Nov 2026 11:29:32 GMT", now) == 60'000);
+  const int64_t there = *gw::parse_http_date_ms("Sat, 21 Nov 2026 11:29:32 GMT");
+  CHECK(gw::retry_after_ms("Sat, 21 Nov 2026 11:30:32 GMT", "", there) == 60'000);
+  CHECK(gw::retry_after_ms("Sat, 21 Nov 2026 11:28:32 GMT", "", there) == 0);
+  for (const char* bad : {"", "soon", "-1", "1.5", "12 s"}) CHECK(gw::retry_after_ms(bad, "", now) == 0);
+}

@@ -21,6 +21,7 @@ Dispatcher::Dispatcher(Root& root, ForwardJob job)
 Dispatcher::~Dispatcher() {
   stop();
   if (thread_.joinable()) thread_.join();
+  policy_.reset();  // its threads give back
 }
 
 void Dispatcher::start(SendLoop& send_loop) {
@@ -36,6 +37,11 @@ void Dispatcher::start(SendLoop& send_loop) {
     }
     transfer->verdict = Transfer::Verdict::unreadable;
     transfer->answer.error = std::move(error);
+    one.push_back(std::move(transfer));
+    give_back(std::move(one));
+  });
+  policy_ = std::make_unique<PolicyRunner>([this](TransferPtr&& transfer) {
+    std::vector<TransferPtr> one;
     one.push_back(std::move(transfer));
     give_back(std::move(one));
   });
@@ -71,6 +77,7 @@ void Dispatcher::reload() {
 }
 
 void Dispatcher::stop() {
+  if (policy_) policy_->stop();
   std::lock_guard guard(mutex_);
   stop_ = true;
   wake_.notify_all();

@@ -21,6 +21,7 @@
 #include "config_watch.hpp"
 #include "forward_options.hpp"
 #include "outcome_store.hpp"
+#include "policy_runner.hpp"
 #include "queue.hpp"
 #include "send_loop.hpp"
 #include "transfer.hpp"
@@ -116,6 +117,9 @@ class Dispatcher {
   void settle_unsent(TransferPtr transfer);
   void settle_delivered(TransferPtr transfer, Site& site, Settlement& into);
   void settle_failed(TransferPtr transfer, Site& site, Settlement& into);
+  Attempt read_attempt(const Transfer& transfer, Site& site);
+  void note_failure(Site& site, const Transfer& transfer, const Attempt& attempt, const std::string& reason);
+  void ask_policy(TransferPtr transfer, const std::string& reason);
   void settle_final(TransferPtr transfer, Site& site, Settlement& into, OutcomeState state, const std::string& reason, bool gave_up);
   void note_answer(Site& site, const Transfer& transfer);
   void commit(Settlement& settlement);
@@ -137,6 +141,8 @@ class Dispatcher {
   UniqueFd singleton_;
   SendLoop* send_loop_ = nullptr;
   std::unique_ptr<BodyDigester> digester_;
+  std::string policy_program_;  // empty: the schedule decides
+  std::unique_ptr<PolicyRunner> policy_;
   std::vector<TransferPtr> batch_;      // prepared, to be submitted together
   std::vector<TransferPtr> own_back_;   // verdicts that need no request
   std::vector<Outcome> late_outcomes_;  // could not be stored: full disk

@@ -105,7 +105,7 @@ void Dispatcher::settle(std::vector<TransferPtr>&& transfers) {
 
 /// The site answered: it is not out of order.
 void Dispatcher::note_answer(Site& site, const Transfer& transfer) {
-  if (!transfer.sent || transfer.answer.status == 0) return;
+  if (!transfer.sent || transfer.answer.status == 0 || transfer.policy) return;
   const Attempt attempt{true, transfer.answer.status, 0, false};
   if (is_outage(attempt)) return;
   site.last_answer_ms = std::max(site.last_answer_ms, transfer.finished_ms);
@@ -169,32 +169,64 @@ void Dispatcher::settle_delivered(TransferPtr transfer, Site& site, Settlement& 
   into.add(std::move(transfer->claim), std::move(outcome), site.number);
 }
 
-void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& into) {
-  const HttpAnswer& answer = transfer->answer;
-  const MessageInfo& info = transfer->claim.info();
-  const int64_t now = now_ms();
+/// What the answer of a failed attempt means.
+Attempt Dispatcher::read_attempt(const Transfer& transfer, Site& site) {
+  const HttpAnswer& answer = transfer.answer;
   Attempt attempt{answer.status != 0, answer.status, answer.retry_after_ms, false};
-  if (transfer->verdict == Transfer::Verdict::unreadable) attempt.answered = true;  // no fault of the site's
-  if (!attempt.answered) {
-    const int64_t first = site.unanswered.try_emplace(info.seq, transfer->started_ms).first->second;
-    attempt.others_answered = site.last_answer_ms >= first;
-  }
-  const std::string reason = transfer->verdict == Transfer::Verdict::unreadable ? answer.error : describe(answer);
+  if (transfer.verdict == Transfer::Verdict::unreadable) attempt.answered = true;  // no fault of the site's
+  if (attempt.answered) return attempt;
+  const int64_t first = site.unanswered.try_emplace(transfer.claim.seq(), transfer.started_ms).first->second;
+  attempt.others_answered = site.last_answer_ms >= first;
+  return attempt;
+}
+
+/// What a failed attempt says of the site.
+void Dispatcher::note_failure(Site& site, const Transfer& transfer, const Attempt& attempt, const std::string& reason) {
   site.record.last_error = reason;
   site.record.up = !is_outage(attempt);
   site.record_changed = true;
   const bool alone = !attempt.answered && attempt.others_answered;
-  if (settings_->policy.outages == Outages::wait && is_outage(attempt) && !alone) {
-    if (site.circuit.failed(now, attempt.retry_after_ms, transfer->probe)) {
-      site.give_up_check_ms = 0;
-      send_loop_->recall(site.number);
-      event(Level::warn, "site-down", {{"site", site.key}, {"reason", reason}, {"next_try_at", format_rfc3339(site.circuit.probe_at_ms())}});
-    }
-    site.record.next_try_ms = site.circuit.probe_at_ms();
-  } else if (transfer->probe) {
-    site.circuit.probe_given_back();
+  if (settings_->policy.outages != Outages::wait || !is_outage(attempt) || alone) {
+    if (transfer.probe) site.circuit.probe_given_back();
+    return;
   }
-  const Decision decision = decide(settings_->policy, attempt, info.failures, info.put_at_ms, now, site.circuit.probe_at_ms());
+  if (site.circuit.failed(now_ms(), attempt.retry_after_ms, transfer.probe)) {
+    site.give_up_check_ms = 0;
+    send_loop_->recall(site.number);
+    event(Level::warn, "site-down", {{"site", site.key}, {"reason", reason}, {"next_try_at", format_rfc3339(site.circuit.probe_at_ms())}});
+  }
+  site.record.next_try_ms = site.circuit.probe_at_ms();
+}
+
+/// It comes back when the program has answered.
+void Dispatcher::ask_policy(TransferPtr transfer, const std::string& reason) {
+  const Message& message = std::as_const(transfer->claim).message();
+  PolicyQuestion question;
+  question.program = policy_program_;
+  question.name = settings_->retry_policy;
+  question.endpoint = settings_->endpoint.empty() ? std::string(message.headers.get(header::originating_endpoint)) : settings_->endpoint;
+  question.root = root_.path();
+  question.config = job_.config_path;
+  question.attempt = transfer->claim.info().failures + 1;
+  question.error = reason;
+  policy_->ask(std::move(transfer), std::move(question));
+}
+
+void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& into) {
+  const HttpAnswer& answer = transfer->answer;
+  const MessageInfo& info = transfer->claim.info();
+  const int64_t now = now_ms();
+  const Attempt attempt = read_attempt(*transfer, site);
+  const std::string reason = transfer->verdict == Transfer::Verdict::unreadable ? answer.error : describe(answer);
+  if (!transfer->policy) note_failure(site, *transfer, attempt, reason);
+  Decision decision = decide(settings_->policy, attempt, info.failures, info.put_at_ms, now, site.circuit.probe_at_ms());
+  if (!transfer->policy && !policy_program_.empty() && policy_decides(decision)) return ask_policy(std::move(transfer), reason);
+  if (transfer->policy) {
+    if (!transfer->policy->trouble.empty())
+      event(Level::error, "retry-policy-failed",
+            {{"id", transfer->id()}, {"site", site.key}, {"attempt", info.failures + 1}, {"reason", transfer->policy->trouble}});
+    decision = apply_policy(decision, *transfer->policy, attempt, now);
+  }
   if (decision.kind == Decision::Kind::error)
     return settle_final(std::move(transfer), site, into, OutcomeState::failed, reason, decision.gave_up);
 

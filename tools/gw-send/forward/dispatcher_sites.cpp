@@ -4,6 +4,7 @@
 #include "diag.hpp"
 #include "dispatcher_site.hpp"
 #include "outbox.hpp"
+#include "process.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -69,9 +70,12 @@ Result<void> Dispatcher::configure(const Config& config) {
     GW_TRY_ASSIGN(chosen, resolve_sites(config, job_.options.to));
   }
   for (const SiteConfig* site : chosen) GW_TRY(check_queue_name(outbox_of_site(site->key)));
+  std::string policy_program;
+  if (!settings.retry_policy.empty()) {
+    GW_TRY_ASSIGN(policy_program, find_program(settings.retry_policy));
+  }
   settings_ = std::make_shared<const ForwardSettings>(std::move(settings));
-  if (!config.retry_policy.empty())
-    event(Level::warn, "retry-policy-not-used", {{"retry_policy", config.retry_policy}, {"reason", "this version does not know it"}});
+  policy_program_ = std::move(policy_program);
   originating_site_ = originating_site(config, root_.machine());
   for (SitePtr& site : sites_) site->target.reset();
   for (const SiteConfig* site : chosen) configure_site(*site);

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "gw_assert.hpp"
 #include "units.hpp"
+#include "wire_codec.hpp"
 
 namespace gw {
 namespace {
@@ -35,6 +37,7 @@ struct Slot {
   uint64_t body_offset = 0;
   size_t index = 0;  // in the list of those in flight
   bool too_long = false;
+  std::string retry_after, date;  // headers of the answer
   // For the answer time-out.
   int64_t progress_ms = 0;
   curl_off_t uploaded = 0, downloaded = 0;
@@ -66,9 +69,21 @@ size_t on_body(char* data, size_t size, size_t count, void* user) noexcept {
   return 0;  // ends the transfer
 }
 
-/// Only the status line is of interest: "HTTP/1.1 503 Service Unavailable".
+/// The value, if the line is the header `name` (in small letters).
+std::optional<std::string_view> value_of(std::string_view line, std::string_view name) {
+  if (line.size() <= name.size() || line[name.size()] != ':') return std::nullopt;
+  for (size_t i = 0; i < name.size(); ++i)
+    if ((line[i] | 0x20) != name[i]) return std::nullopt;
+  const size_t first = line.find_first_not_of(" \t", name.size() + 1);
+  const size_t last = line.find_last_not_of(" \t\r\n");
+  return first == std::string_view::npos || last < first ? std::string_view() : line.substr(first, last - first + 1);
+}
+
+/// The status line, "HTTP/1.1 503 Service Unavailable", and when to come again.
 size_t on_header(char* data, size_t size, size_t count, void* user) noexcept {
   const std::string_view line(data, size * count);
+  if (const auto value = value_of(line, "retry-after")) static_cast<Slot*>(user)->retry_after = *value;
+  if (const auto value = value_of(line, "date")) static_cast<Slot*>(user)->date = *value;
   if (!line.starts_with("HTTP/")) return line.size();
   std::string& reason = static_cast<Slot*>(user)->answer.reason;
   reason.clear();
@@ -193,6 +208,8 @@ void HttpClient::Impl::start(HttpRequest request, void* user) {
   slot.user = user;
   slot.answer = HttpAnswer{};
   slot.error[0] = '\0';
+  slot.retry_after.clear();
+  slot.date.clear();
   slot.body_offset = 0;
   slot.too_long = slot.upload_done = false;
   slot.progress_ms = monotonic_ms();
@@ -217,10 +234,8 @@ void HttpClient::Impl::finish(Slot& slot, CURLcode code, const Done& done) {
   HttpAnswer& answer = slot.answer;
   long status = 0;
   curl_easy_getinfo(slot.easy.get(), CURLINFO_RESPONSE_CODE, &status);
-  curl_off_t retry_after_s = 0;
-  curl_easy_getinfo(slot.easy.get(), CURLINFO_RETRY_AFTER, &retry_after_s);
   answer.status = static_cast<int>(status);
-  answer.retry_after_ms = std::min<int64_t>(retry_after_s, INT64_MAX / 2000) * 1000;
+  answer.retry_after_ms = retry_after_ms(slot.retry_after, slot.date, now_ms());
   answer.complete = code == CURLE_OK;
   if (slot.too_long)
     answer.error = "the answer is longer than " + std::to_string(answer_bytes_max) + " bytes";

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "http_client.hpp"
 #include "queue.hpp"
+#include "retry_policy.hpp"
 
 namespace gw {
 
@@ -35,6 +37,8 @@ struct Transfer {
   int64_t finished_ms = 0;
   HttpAnswer answer;
   enum class Verdict { by_answer, expired, too_old, unreadable } verdict = Verdict::by_answer;  ///< the others were not sent at all
+
+  std::optional<PolicyAnswer> policy;  ///< set: the site has answered, and then the policy command
 
   const std::string& id() const { return *claim.message().headers.find(header::message_id); }
 };
