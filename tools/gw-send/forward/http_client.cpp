@@ -1,13 +1,18 @@
 #include "http_client.hpp"
 
 #include <curl/curl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <optional>
 #include <vector>
 
 #include "gw_assert.hpp"
+#include "unique_fd.hpp"
 #include "units.hpp"
 #include "wire_codec.hpp"
 
@@ -16,6 +21,8 @@ namespace {
 
 constexpr int64_t stall_check_ms = 100;
 constexpr long kept_connections_max = 1024;
+constexpr int events_max = 128;
+constexpr int64_t no_timer = INT64_MAX;
 // curl leaves a buffer of this size with every transfer.
 constexpr long answer_buffer_bytes = 16 * 1024;
 
@@ -163,17 +170,24 @@ class HttpClient::Impl {
   void start(HttpRequest request, void* user);
   size_t in_flight() const { return flying_.size(); }
   void poll(int64_t timeout_ms, const Done& done);
-  void wake() { curl_multi_wakeup(multi_.get()); }
+  void wake();
   void abandon(const Done& done);
 
  private:
   Slot& take_slot();
   void finish(Slot& slot, CURLcode code, const Done& done);
   void release(Slot& slot);
+  static int on_socket(CURL* easy, curl_socket_t fd, int what, void* user, void* known) noexcept;
+  static int on_timer(CURLM* multi, long timeout_ms, void* user) noexcept;
+  void run_timer();
+  void wait_for_events(int64_t timeout_ms);
   void report_done(const Done& done);
   void end_stalled(const Done& done);
   bool stalled(Slot& slot, int64_t now_ms);
 
+  // curl tells which sockets and which timer it waits for: a round costs what happened, not what is in flight.
+  UniqueFd epoll_, wake_;
+  int64_t timer_at_ms_ = no_timer;
   std::unique_ptr<CURLM, MultiCleanup> multi_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::vector<Slot*> idle_, flying_;
@@ -184,8 +198,50 @@ Result<void> HttpClient::Impl::create() {
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) return Error{ExitCode::system, 0, "libcurl cannot be initialised"};
   multi_.reset(curl_multi_init());
   if (!multi_) return Error{ExitCode::system, 0, "libcurl cannot be initialised"};
-  curl_multi_setopt(multi_.get(), CURLMOPT_MAXCONNECTS, kept_connections_max);
+  CURLM* multi = multi_.get();
+  curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, kept_connections_max);
+  curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, &on_socket);
+  curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, this);
+  curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, &on_timer);
+  curl_multi_setopt(multi, CURLMOPT_TIMERDATA, this);
+  epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_) return errno_error("open", "an epoll instance", errno);
+  wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = wake_.get();
+  if (!wake_ || ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) return errno_error("open", "an eventfd", errno);
   return {};
+}
+
+int HttpClient::Impl::on_socket(CURL*, curl_socket_t fd, int what, void* user, void* known) noexcept {
+  Impl& self = *static_cast<Impl*>(user);
+  if (what == CURL_POLL_REMOVE) {
+    ::epoll_ctl(self.epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);  // may be closed already
+    return 0;
+  }
+  epoll_event event{};
+  if (what & CURL_POLL_IN) event.events |= EPOLLIN;
+  if (what & CURL_POLL_OUT) event.events |= EPOLLOUT;
+  event.data.fd = fd;
+  if (::epoll_ctl(self.epoll_.get(), known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0) {
+    // A descriptor that was closed and opened anew between two calls of curl.
+    const int other = known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    if (::epoll_ctl(self.epoll_.get(), other, fd, &event) != 0) return -1;
+  }
+  if (!known) curl_multi_assign(self.multi_.get(), fd, user);
+  return 0;
+}
+
+int HttpClient::Impl::on_timer(CURLM*, long timeout_ms, void* user) noexcept {
+  static_cast<Impl*>(user)->timer_at_ms_ = timeout_ms < 0 ? no_timer : monotonic_ms() + timeout_ms;
+  return 0;
+}
+
+void HttpClient::Impl::wake() {
+  const uint64_t one = 1;
+  // Fails only if it is awake anyway.
+  [[maybe_unused]] ssize_t n = ::write(wake_.get(), &one, sizeof one);
 }
 
 Slot& HttpClient::Impl::take_slot() {
@@ -287,13 +343,37 @@ void HttpClient::Impl::end_stalled(const Done& done) {
   }
 }
 
-void HttpClient::Impl::poll(int64_t timeout_ms, const Done& done) {
+void HttpClient::Impl::run_timer() {
+  if (timer_at_ms_ == no_timer || monotonic_ms() < timer_at_ms_) return;
+  timer_at_ms_ = no_timer;  // curl sets it again if it wants one
   int running = 0;
-  curl_multi_perform(multi_.get(), &running);
+  curl_multi_socket_action(multi_.get(), CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
+void HttpClient::Impl::wait_for_events(int64_t timeout_ms) {
+  if (timer_at_ms_ != no_timer) timeout_ms = std::min(timeout_ms, timer_at_ms_ - monotonic_ms());
+  std::array<epoll_event, events_max> events;
+  const int n = ::epoll_wait(epoll_.get(), events.data(), events_max, static_cast<int>(std::clamp<int64_t>(timeout_ms, 0, 60'000)));
+  for (int i = 0; i < n; ++i) {
+    const epoll_event& event = events[static_cast<size_t>(i)];
+    if (event.data.fd == wake_.get()) {
+      uint64_t count = 0;
+      [[maybe_unused]] ssize_t read = ::read(wake_.get(), &count, sizeof count);
+      continue;
+    }
+    int what = 0, running = 0;
+    if (event.events & EPOLLIN) what |= CURL_CSELECT_IN;
+    if (event.events & EPOLLOUT) what |= CURL_CSELECT_OUT;
+    if (event.events & (EPOLLERR | EPOLLHUP)) what |= CURL_CSELECT_ERR;
+    curl_multi_socket_action(multi_.get(), event.data.fd, what, &running);
+  }
+}
+
+void HttpClient::Impl::poll(int64_t timeout_ms, const Done& done) {
+  run_timer();
   report_done(done);
-  const int64_t wait_ms = flying_.empty() ? timeout_ms : std::min(timeout_ms, stall_check_ms);
-  curl_multi_poll(multi_.get(), nullptr, 0, static_cast<int>(std::clamp<int64_t>(wait_ms, 0, 60'000)), nullptr);
-  curl_multi_perform(multi_.get(), &running);
+  wait_for_events(flying_.empty() ? timeout_ms : std::min(timeout_ms, stall_check_ms));
+  run_timer();
   report_done(done);
   end_stalled(done);
 }
