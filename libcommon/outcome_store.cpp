@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <mutex>
 
 #include "sqlite.hpp"
@@ -16,10 +17,13 @@ namespace gw {
 namespace {
 
 constexpr int64_t application_id = 0x67776f63;  // "gwoc"
-constexpr int64_t format_version = 1;
+constexpr int64_t format_version = 2;
 constexpr int64_t log_frames_max = 8000;  // of 1 KiB: then the log is copied into the database
 constexpr int64_t hour_ms = 3600 * 1000;
+constexpr uint64_t recent_max = 4096;  // outcomes
 
+// What is recorded together is one row of `recent`, packed; when thousands have come they move to `outcomes`, in order. (As one row
+// each, an outcome changes pages of its own: five times the writing.)
 // The first column of the key is the hour in which a row was written: rows that are written together lie together, and
 // old ones go in ranges. A reader looks into each hour that is there, at most 14 x 24.
 constexpr const char* schema = R"(
@@ -30,12 +34,74 @@ CREATE TABLE sites(site TEXT NOT NULL PRIMARY KEY, up INTEGER NOT NULL, last_del
   next_try INTEGER NOT NULL, last_error TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE probes(site TEXT NOT NULL PRIMARY KEY, asked INTEGER NOT NULL) WITHOUT ROWID;
 )";
+// New in version 2.
+constexpr const char* recent_schema =
+    "CREATE TABLE recent(n INTEGER PRIMARY KEY, hour INTEGER NOT NULL, count INTEGER NOT NULL, rows BLOB NOT NULL)";
 
 /// FNV-1a: spreads ids; two ids with one value only share a place, the id itself is part of the key.
 int64_t key_of(std::string_view id) {
   uint64_t hash = 14695981039346656037ull;
   for (unsigned char byte : id) hash = (hash ^ byte) * 1099511628211ull;
   return static_cast<int64_t>(hash);
+}
+
+/// The fixed part of a packed outcome; site, id and reason follow. The root is only read on the kind of machine that wrote it.
+struct PackedHead {
+  int64_t key = 0, since = 0, next_try = 0;
+  int32_t status = 0;
+  uint32_t attempts = 0;
+  uint16_t site_bytes = 0, id_bytes = 0, reason_bytes = 0, state = 0;
+};
+static_assert(sizeof(PackedHead) == 40);
+
+void pack(const Outcome& o, std::string& into) {
+  const std::string_view reason = std::string_view(o.reason).substr(0, outcome_reason_bytes_max);
+  PackedHead head;
+  head.key = key_of(o.id);
+  head.since = o.since_ms;
+  head.next_try = o.next_try_ms;
+  head.status = o.status;
+  head.attempts = o.attempts;
+  head.state = static_cast<uint16_t>(o.state);
+  head.site_bytes = static_cast<uint16_t>(o.site.size());
+  head.id_bytes = static_cast<uint16_t>(o.id.size());
+  head.reason_bytes = static_cast<uint16_t>(reason.size());
+  into.append(reinterpret_cast<const char*>(&head), sizeof head).append(o.site).append(o.id).append(reason);
+}
+
+struct Packed {
+  PackedHead head;
+  std::string_view site, id, reason;
+};
+
+/// In the order in which they were packed. Ends early where the bytes make no sense.
+template <class Visit>
+void unpack(std::string_view bytes, Visit visit) {
+  while (bytes.size() >= sizeof(PackedHead)) {
+    Packed p;
+    std::memcpy(&p.head, bytes.data(), sizeof p.head);
+    bytes.remove_prefix(sizeof p.head);
+    const size_t site = p.head.site_bytes, id = p.head.id_bytes, reason = p.head.reason_bytes;
+    if (site + id + reason > bytes.size()) return;
+    p.site = bytes.substr(0, site);
+    p.id = bytes.substr(site, id);
+    p.reason = bytes.substr(site + id, reason);
+    bytes.remove_prefix(site + id + reason);
+    visit(p);
+  }
+}
+
+Outcome outcome_of(const Packed& p) {
+  Outcome outcome;
+  outcome.id = p.id;
+  outcome.site = p.site;
+  outcome.state = static_cast<OutcomeState>(p.head.state);
+  outcome.since_ms = p.head.since;
+  outcome.attempts = p.head.attempts;
+  outcome.status = p.head.status;
+  outcome.reason = p.reason;
+  outcome.next_try_ms = p.head.next_try;
+  return outcome;
 }
 
 Outcome read_row(SqliteStatement& row, std::string_view id) {
@@ -49,6 +115,12 @@ Outcome read_row(SqliteStatement& row, std::string_view id) {
   outcome.reason = row.bytes(5);
   outcome.next_try_ms = row.integer(6);
   return outcome;
+}
+
+/// What was found first is newer.
+void add_if_new(std::vector<Outcome>& found, Outcome&& outcome) {
+  auto same_site = [&](const Outcome& other) { return other.site == outcome.site; };
+  if (std::none_of(found.begin(), found.end(), same_site)) found.push_back(std::move(outcome));
 }
 
 }  // namespace
@@ -92,14 +164,20 @@ class OutcomeStore::Impl {
   Result<void> create_files(const std::string& root_path, bool create);
   Result<void> set_up();
   Result<void> write_schema();
+  Result<void> upgrade(int64_t version);
   Result<void> insert(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites);
+  /// Moves `recent` to `outcomes` when it has grown.
+  Result<void> settle(size_t added);
+  Result<void> move_recent();
+  Result<std::vector<Outcome>> find_recent(std::string_view id);
   template <class Work>
   Result<void> in_transaction(Work work);
 
   std::mutex mutex_;
   UniqueFd lock_fd_;
   std::unique_ptr<SqliteDatabase> db_;
-  std::optional<SqliteStatement> insert_outcome_, insert_site_, next_hour_, select_;
+  std::optional<SqliteStatement> insert_recent_, insert_outcome_, insert_site_, next_hour_, select_, select_recent_;
+  uint64_t added_since_count_ = recent_max;  // how many more than at the last count `recent` may have
   int64_t forgotten_hour_ = 0;
 };
 
@@ -126,8 +204,18 @@ Result<void> OutcomeStore::Impl::write_schema() {
   GW_TRY_ASSIGN(int64_t tables, db_->query_integer("SELECT count(*) FROM sqlite_schema"));
   if (tables != 0) return {};
   GW_TRY(db_->exec(schema));
+  GW_TRY(db_->exec(recent_schema));
   GW_TRY(db_->exec(("PRAGMA application_id=" + std::to_string(application_id)).c_str()));
   return db_->exec(("PRAGMA user_version=" + std::to_string(format_version)).c_str());
+}
+
+/// Version 1 had no `recent`.
+Result<void> OutcomeStore::Impl::upgrade(int64_t version) {
+  if (version != 1) return {};
+  Lock lock(lock_fd_.get());
+  GW_TRY_ASSIGN(version, db_->query_integer("PRAGMA user_version"));
+  if (version != 1) return {};
+  return db_->exec((std::string("BEGIN IMMEDIATE;") + recent_schema + "; PRAGMA user_version=2; COMMIT").c_str());
 }
 
 Result<void> OutcomeStore::Impl::set_up() {
@@ -145,10 +233,13 @@ Result<void> OutcomeStore::Impl::set_up() {
       return std::move(written).error();
     }
   }
-  GW_TRY_ASSIGN(version, db_->query_integer("PRAGMA user_version"));
   GW_TRY_ASSIGN(int64_t application, db_->query_integer("PRAGMA application_id"));
+  if (application == application_id) GW_TRY(upgrade(version));
+  GW_TRY_ASSIGN(version, db_->query_integer("PRAGMA user_version"));
   if (application != application_id || version != format_version)
     return Error{ExitCode::system, 0, "'" + db_->path() + "' is not an outcome store of version " + std::to_string(format_version)};
+  GW_TRY_ASSIGN(insert_recent_, db_->prepare("INSERT INTO recent(hour, count, rows) VALUES(?,?,?)"));
+  GW_TRY_ASSIGN(select_recent_, db_->prepare("SELECT rows FROM recent ORDER BY n DESC"));
   GW_TRY_ASSIGN(insert_outcome_, db_->prepare("INSERT OR REPLACE INTO outcomes VALUES(?,?,?,?,?,?,?,?,?,?)"));
   GW_TRY_ASSIGN(insert_site_, db_->prepare("INSERT INTO sites VALUES(?1,?2,?3,?4,?5) ON CONFLICT(site) DO UPDATE SET up=?2, "
                                            "last_delivered=max(last_delivered,?3), next_try=?4, "
@@ -183,12 +274,11 @@ Result<void> OutcomeStore::Impl::in_transaction(Work work) {
 }
 
 Result<void> OutcomeStore::Impl::insert(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
-  const int64_t hour = now_ms() / hour_ms;
-  for (const Outcome& o : outcomes) {
-    insert_outcome_->bind(0, hour).bind(1, key_of(o.id)).bind_text(2, o.site).bind_text(3, o.id);
-    insert_outcome_->bind(4, static_cast<int64_t>(o.state)).bind(5, o.since_ms).bind(6, o.attempts).bind(7, o.status);
-    insert_outcome_->bind_text(8, std::string_view(o.reason).substr(0, outcome_reason_bytes_max)).bind(9, o.next_try_ms);
-    GW_TRY(insert_outcome_->run());
+  if (!outcomes.empty()) {
+    std::string rows;
+    for (const Outcome& o : outcomes) pack(o, rows);
+    insert_recent_->bind(0, now_ms() / hour_ms).bind(1, static_cast<int64_t>(outcomes.size())).bind_blob(2, rows);
+    GW_TRY(insert_recent_->run());
   }
   for (const SiteRecord& s : sites) {
     insert_site_->bind_text(0, s.site).bind(1, s.up ? 1 : 0).bind(2, s.last_delivered_ms).bind(3, s.next_try_ms);
@@ -198,9 +288,52 @@ Result<void> OutcomeStore::Impl::insert(std::span<const Outcome> outcomes, std::
   return {};
 }
 
+Result<void> OutcomeStore::Impl::move_recent() {
+  struct Row {
+    int64_t hour;
+    Packed packed;
+  };
+  std::vector<std::string> blobs;
+  std::vector<int64_t> hours;
+  GW_TRY_ASSIGN(SqliteStatement read, db_->prepare("SELECT hour, rows FROM recent ORDER BY n"));
+  for (;;) {
+    GW_TRY_ASSIGN(bool more, read.step());
+    if (!more) break;
+    hours.push_back(read.integer(0));
+    blobs.push_back(read.bytes(1));
+  }
+  std::vector<Row> rows;
+  for (size_t i = 0; i < blobs.size(); ++i) unpack(blobs[i], [&](const Packed& packed) { rows.push_back({hours[i], packed}); });
+  // Stable: of two for one message the later one replaces the earlier one.
+  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+    return a.hour != b.hour ? a.hour < b.hour : a.packed.head.key < b.packed.head.key;
+  });
+  for (const auto& [hour, p] : rows) {
+    insert_outcome_->bind(0, hour).bind(1, p.head.key).bind_text(2, p.site).bind_text(3, p.id);
+    insert_outcome_->bind(4, p.head.state).bind(5, p.head.since).bind(6, p.head.attempts).bind(7, p.head.status);
+    insert_outcome_->bind_text(8, p.reason).bind(9, p.head.next_try);
+    GW_TRY(insert_outcome_->run());
+  }
+  return db_->exec("DELETE FROM recent");
+}
+
+Result<void> OutcomeStore::Impl::settle(size_t added) {
+  added_since_count_ += added;
+  if (added_since_count_ < recent_max) return {};
+  GW_TRY_ASSIGN(int64_t there, db_->query_integer("SELECT sum(count) FROM recent"));
+  added_since_count_ = static_cast<uint64_t>(there);
+  if (added_since_count_ < recent_max) return {};
+  // On a full disk they stay where they are.
+  auto moved = in_transaction([&] { return move_recent(); });
+  added_since_count_ = 0;
+  if (!moved && moved.error().code == ExitCode::not_now) return {};
+  return moved;
+}
+
 Result<void> OutcomeStore::Impl::record(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
   std::lock_guard guard(mutex_);
   GW_TRY(in_transaction([&] { return insert(outcomes, sites); }));
+  GW_TRY(settle(outcomes.size()));
   const int64_t hour = now_ms() / hour_ms;
   if (hour == forgotten_hour_) return {};
   forgotten_hour_ = hour;
@@ -208,6 +341,9 @@ Result<void> OutcomeStore::Impl::record(std::span<const Outcome> outcomes, std::
 }
 
 Result<void> OutcomeStore::Impl::forget_before(int64_t cut_ms) {
+  GW_TRY_ASSIGN(SqliteStatement forget_recent, db_->prepare("DELETE FROM recent WHERE hour<?"));
+  forget_recent.bind(0, cut_ms / hour_ms);
+  GW_TRY(in_transaction([&] { return forget_recent.run(); }));
   GW_TRY_ASSIGN(SqliteStatement oldest, db_->prepare("SELECT min(hour) FROM outcomes"));
   GW_TRY_ASSIGN(SqliteStatement forget, db_->prepare("DELETE FROM outcomes WHERE hour<?"));
   // Hour by hour: no transaction grows beyond what one hour brought.
@@ -221,9 +357,26 @@ Result<void> OutcomeStore::Impl::forget_before(int64_t cut_ms) {
   }
 }
 
+/// The newest row of each site.
+Result<std::vector<Outcome>> OutcomeStore::Impl::find_recent(std::string_view id) {
+  const int64_t key = key_of(id);
+  std::vector<Outcome> found;
+  for (;;) {
+    GW_TRY_ASSIGN(bool more, select_recent_->step());
+    if (!more) return found;
+    std::vector<Outcome> here;
+    const std::string bytes = select_recent_->bytes(0);
+    unpack(bytes, [&](const Packed& packed) {
+      if (packed.head.key == key && packed.id == id) here.push_back(outcome_of(packed));
+    });
+    for (auto latest = here.rbegin(); latest != here.rend(); ++latest) add_if_new(found, std::move(*latest));
+  }
+}
+
+// Rows move from `recent` to `outcomes` only, so nothing is missed between the two.
 Result<std::vector<Outcome>> OutcomeStore::Impl::find(std::string_view id) {
   std::lock_guard guard(mutex_);
-  std::vector<Outcome> found;
+  GW_TRY_ASSIGN(std::vector<Outcome> found, find_recent(id));
   for (int64_t hour = INT64_MAX;;) {
     next_hour_->bind(0, hour);
     GW_TRY_ASSIGN(bool any, next_hour_->step());
@@ -234,9 +387,7 @@ Result<std::vector<Outcome>> OutcomeStore::Impl::find(std::string_view id) {
     for (;;) {
       GW_TRY_ASSIGN(bool row, select_->step());
       if (!row) break;
-      Outcome outcome = read_row(*select_, id);
-      auto same_site = [&](const Outcome& other) { return other.site == outcome.site; };
-      if (std::none_of(found.begin(), found.end(), same_site)) found.push_back(std::move(outcome));
+      add_if_new(found, read_row(*select_, id));
     }
   }
 }

@@ -77,6 +77,56 @@ TEST_CASE("outcome_store: another process sees it, files are private") {
   CHECK((file.st_mode & 0777) == 0600);
 }
 
+TEST_CASE("outcome_store: many rows move to their place and stay findable") {
+  Directory dir;
+  auto store = OutcomeStore::open(dir.path, true);
+  REQUIRE(store);
+  const int batches = 300, batch = 40;  // three moves
+  for (int b = 0; b < batches; ++b) {
+    std::vector<Outcome> rows;
+    for (int i = 0; i < batch; ++i) {
+      // Every message comes twice: first it failed, later it is there.
+      const int n = b * batch + i, message = n / 2;
+      rows.push_back(outcome("m" + std::to_string(message), "A", n % 2 ? OutcomeState::delivered : OutcomeState::stored, n));
+      rows.back().reason = std::string(static_cast<size_t>(n % 50), 'r');
+    }
+    REQUIRE((*store)->record(rows));
+  }
+  int64_t left = 0, moved = 0;
+  {
+    auto db = SqliteDatabase::open(dir.path + "/outcomes.db", false);
+    REQUIRE(db);
+    left = *(*db)->query_integer("SELECT coalesce(sum(count), 0) FROM recent");
+    moved = *(*db)->query_integer("SELECT count(*) FROM outcomes");
+  }
+  CHECK(left < 4096);
+  CHECK(moved >= (batches * batch - left) / 2);
+  for (int message = 0; message < batches * batch / 2; message += 7) {
+    auto found = (*store)->find("m" + std::to_string(message), "A");
+    REQUIRE((found && *found));
+    CHECK((*found)->state == OutcomeState::delivered);
+    CHECK((*found)->since_ms == message * 2 + 1);
+    CHECK((*found)->reason.size() == static_cast<size_t>((message * 2 + 1) % 50));
+  }
+  REQUIRE((*store)->forget_before(now_ms() + 2 * 3600 * 1000));
+  CHECK((*store)->find("m5")->empty());
+  CHECK((*store)->find("m" + std::to_string(batches * batch / 2 - 1))->empty());
+}
+
+TEST_CASE("outcome_store: a store of version 1 is read and gets what is new") {
+  Directory dir;
+  REQUIRE(OutcomeStore::open(dir.path, true));
+  {
+    auto db = SqliteDatabase::open(dir.path + "/outcomes.db", false);
+    REQUIRE(db);
+    REQUIRE((*db)->exec("DROP TABLE recent; PRAGMA user_version=1"));
+  }
+  auto store = OutcomeStore::open(dir.path, false);
+  REQUIRE(store);
+  REQUIRE((*store)->record(std::vector<Outcome>{outcome("m", "A", OutcomeState::delivered, 5)}));
+  CHECK((*store)->find("m")->size() == 1);
+}
+
 TEST_CASE("outcome_store: sites and probes") {
   Directory dir;
   auto store = OutcomeStore::open(dir.path, true);
