@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "queue.hpp"
+#include "reply_address.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -73,6 +74,8 @@ Result<ForwardSettings> resolve_forward_settings(const ForwardOptions& options, 
   settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
   settings.error_queue = options.error_queue.empty() ? config.error_queue : options.error_queue;
   GW_TRY(check_queue_name(settings.error_queue));
+  GW_TRY(check_reply_to_uri(options.reply_to_uri));
+  settings.reply_to_uri = options.reply_to_uri;
   return settings;
 }
 

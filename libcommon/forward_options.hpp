@@ -26,6 +26,7 @@ struct ForwardOptions {
   std::vector<std::string> sites;
   std::string retries, retry_increment, retry_policy, outages, give_up_after, probe_interval;
   std::string max_transfers, rate, connect_timeout, answer_timeout;
+  std::string reply_to_uri;
   bool listed = false;  ///< take only the messages that stdin lists, end when they are done (gw-send --wait)
 };
 void define_forward_options(CLI::App& app, ForwardOptions& into);
@@ -37,6 +38,7 @@ struct ForwardSettings {
   RetryPolicy policy;
   std::string endpoint, error_queue = "error";
   std::string retry_policy;  ///< a program; empty: the schedule
+  std::string reply_to_uri;  ///< of the command line; empty: what the channels say
   unsigned max_transfers = max_transfers_default;
   uint64_t rate_bytes = 0;  ///< per second, 0: no limit
   int64_t connect_timeout_ms = connect_timeout_default_ms, answer_timeout_ms = answer_timeout_default_ms;

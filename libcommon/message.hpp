@@ -25,6 +25,7 @@ inline constexpr std::string_view reply_to_address = "NServiceBus.ReplyToAddress
 inline constexpr std::string_view originating_endpoint = "NServiceBus.OriginatingEndpoint";
 inline constexpr std::string_view originating_machine = "NServiceBus.OriginatingMachine";
 inline constexpr std::string_view originating_site = "NServiceBus.OriginatingSite";
+inline constexpr std::string_view legacy_mode = "NServiceBus.Gateway.LegacyMode";
 inline constexpr std::string_view destination_sites = "NServiceBus.DestinationSites";
 inline constexpr std::string_view time_to_be_received = "NServiceBus.TimeToBeReceived";
 inline constexpr std::string_view retries = "NServiceBus.Retries";

@@ -193,6 +193,7 @@ struct MessageSource::Impl {
   MessageOptions options;
   CommonOptions common;
   Plan plan;
+  Headers preset;
   UniqueFd input, directory, sent;
   std::string input_name;
   std::string endpoint;
@@ -252,6 +253,7 @@ Draft MessageSource::Impl::draft() {
   if (plan.delay_ms) made.due_at_ms = now / 1000 + *plan.delay_ms;
   if (plan.at_ms) made.due_at_ms = *plan.at_ms;
   made.unique_for_ms = plan.unique_for_ms;
+  for (const auto& [name, value] : preset.entries()) headers.set(name, value);
   return made;
 }
 
@@ -259,7 +261,7 @@ Result<void> MessageSource::Impl::add(Draft&& made, Collector&& body) {
   GW_TRY(body.finish(made));
   Headers& headers = made.message.headers;
   for (const auto& [name, value] : plan.headers.entries()) headers.set(name, value);
-  if (!plan.headers.find(header::correlation_id)) headers.set(header::correlation_id, made.message.id());
+  if (headers.get(header::correlation_id).empty() && !plan.headers.find(header::correlation_id)) headers.set(header::correlation_id, made.message.id());
   if (!message_id_ok(made.message.id())) return Error{ExitCode::usage, 0, "'" + made.message.id() + "' is not a message id"};
   if (pending.empty()) pending_since = monotonic_ms();
   pending_bytes += made.message.body.is_file() ? 0 : made.message.body.size();
@@ -515,6 +517,7 @@ Result<ExitCode> MessageSource::run(Root& root, const std::string& endpoint, con
   return impl_->some_skipped ? ExitCode::no : ExitCode::ok;
 }
 
+void MessageSource::preset_headers(Headers headers) { impl_->preset = std::move(headers); }
 void MessageSource::keep_ids() { impl_->keep = true; }
 const std::vector<std::string>& MessageSource::ids() const { return impl_->kept; }
 

@@ -59,6 +59,8 @@ class MessageSource {
   static Result<MessageSource> open_files(const MessageOptions& options, const CommonOptions& common);
   MessageSource(MessageSource&&) noexcept;
   ~MessageSource();
+  /// Headers that every message gets instead of the standard ones of these names; --header wins.
+  void preset_headers(Headers headers);
   /// `endpoint`: OriginatingEndpoint, may be empty. Prints ids as CLI.md says unless `print_ids` is false. Returns the exit code.
   /// bad_data: an id is there already with another body.
   Result<ExitCode> run(Root& root, const std::string& endpoint, const StoreBatch& store, bool print_ids = true);

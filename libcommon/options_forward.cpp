@@ -16,6 +16,7 @@ void define_forward_options(CLI::App& app, ForwardOptions& into) {
   app.add_option("--to", into.to, "only these sites (keys, patterns, groups)")->type_name("SITES");
   app.add_option("--site", into.sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
   app.add_option("--endpoint", into.endpoint, "the name of this endpoint in failure headers")->type_name("E");
+  app.add_option("--reply-to-uri", into.reply_to_uri, "where other sites send replies [the default channel's address]")->type_name("U");
   app.add_option("--retries", into.retries, "attempts after the first one [4]")->type_name("N");
   app.add_option("--retry-increment", into.retry_increment, "retry n comes n x T after the failure [60s]")->type_name("T");
   app.add_option("--retry-policy", into.retry_policy, "a program that says when to try again, or 'stop'")->type_name("COMMAND");

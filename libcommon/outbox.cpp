@@ -11,6 +11,7 @@ namespace gw {
 namespace {
 
 constexpr std::string_view outbox_prefix = "site.";
+constexpr std::string_view gateway_suffix = ".gateway";
 constexpr std::string_view message_header_prefix = "NServiceBus.Header.";
 // What a first attempt has beside submit_head, at most: Host, Content-Length, Date; and a retry: two headers more.
 constexpr size_t lines_beside = 3, lines_of_retry = 2;
@@ -71,8 +72,10 @@ void add_outer_headers(HeadWriter& head, const Message& message, const RequestCo
 }
 
 void add_message_headers(HeadWriter& head, const Message& message, const RequestContext& context) {
+  // What it says of a reply is where that goes, not where it comes from.
+  const bool is_reply = message.headers.get(header::message_intent) == "Reply";
   for (const Headers::Entry& entry : message.headers.entries())
-    if (!replaced(entry.name, context)) head.of_message(entry.name, entry.value);
+    if (!replaced(entry.name, context) && !(is_reply && entry.name == header::originating_site)) head.of_message(entry.name, entry.value);
   if (context.failures > 0) {
     head.of_message(header::retries, std::to_string(context.failures));
     head.of_message(header::retries_timestamp, format_nsb_time(context.last_failure_us));
@@ -88,6 +91,8 @@ std::optional<std::string> site_of_outbox(std::string_view queue) {
   if (!queue.starts_with(outbox_prefix) || queue.size() == outbox_prefix.size()) return std::nullopt;
   return std::string(queue.substr(outbox_prefix.size()));
 }
+
+bool is_gateway_queue(std::string_view queue) { return queue.size() > gateway_suffix.size() && queue.ends_with(gateway_suffix); }
 
 std::string submit_head(const Message& message, const RequestContext& context) {
   HeadWriter head(context.lower_case_names);

@@ -19,6 +19,9 @@ std::string outbox_of_site(std::string_view key);
 /// The key, if `queue` is the outbox of a site.
 std::optional<std::string> site_of_outbox(std::string_view queue);
 
+/// Is it the queue that an endpoint's messages for other sites, answers above all, go through: `E.gateway`?
+bool is_gateway_queue(std::string_view queue);
+
 /// Is the transfer window ("22:00-05:00", local time; empty: always) open? If not, `opens_at_ms` says when it will be.
 bool window_open(const std::string& window, int64_t now_ms, int64_t* opens_at_ms = nullptr);
 

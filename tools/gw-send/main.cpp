@@ -2,6 +2,7 @@
 #include "commands.hpp"
 #include "forward_program.hpp"
 #include "options.hpp"
+#include "reply.hpp"
 #include "send.hpp"
 #include "tool.hpp"
 
@@ -10,6 +11,7 @@ using namespace gw;
 namespace {
 
 SendOptions send_options;
+ReplyOptions reply_options;
 WaitOptions wait_options;
 StatusOptions status_options;
 FlushOptions flush_options;
@@ -34,6 +36,11 @@ Tool describe() {
                              "  mysqldump shop | gw-send --to 'Store*' --wait delivered --timeout 10m\n");
   send_one.define = [](CLI::App& app) { define_send_options(app, send_options); };
   send_one.run = [](const CommonOptions& common) { return send(send_options, common); };
+  Command answer = command("reply", "reply [--of ID:QUEUE] [OPTION]... [FILE | -]", "answer the message that a handler has got, print the answer's id",
+                           "  echo \"$price\" | gw-send reply --type Prices.PriceAnswer           in a handler\n"
+                           "  gw-send reply --of 2cd472e1-0bf3-4f36-aa98-b50900bd6381:audit answer.json\n");
+  answer.define = [](CLI::App& app) { define_reply_options(app, reply_options); };
+  answer.run = [](const CommonOptions& common) { return reply(reply_options, common); };
   Command wait = command("wait", "wait [--for delivered] [--to SITES] [--timeout T] ID...", "wait until messages have arrived",
                          "  gw-send wait --timeout 10m 2cd472e1-0bf3-4f36-aa98-b50900bd6381\n");
   wait.define = [](CLI::App& app) { define_wait_options(app, wait_options); };
@@ -49,7 +56,7 @@ Tool describe() {
   Command forward = command("forward", forward_usage, "carry stored messages to their sites", forward_examples);
   forward.define = [](CLI::App& app) { define_forward_options(app, forward_options); };
   forward.run = [](const CommonOptions&) -> Result<ExitCode> { return become_forwarder(words); };
-  tool.commands = {send_one, wait, status, flush, forward};
+  tool.commands = {send_one, answer, wait, status, flush, forward};
   return tool;
 }
 

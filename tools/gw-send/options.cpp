@@ -20,6 +20,12 @@ void define_send_options(CLI::App& app, SendOptions& into) {
   define_message_options(app, into.message);
 }
 
+void define_reply_options(CLI::App& app, ReplyOptions& into) {
+  app.add_option("--of", into.of, "the message that is answered: its id, and the queue it lies in [the handler's]")->type_name("ID:QUEUE");
+  app.add_option("--endpoint", into.endpoint, "the name of this endpoint (headers OriginatingEndpoint, ReplyToAddress)")->type_name("E");
+  define_message_options(app, into.message);
+}
+
 void define_wait_options(CLI::App& app, WaitOptions& into) {
   app.add_option("--for", into.wanted, "what to wait for [delivered]")->type_name("delivered");
   define_sites(app, into.to, into.sites, "only at these sites (keys, patterns, groups)");

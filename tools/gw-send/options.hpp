@@ -20,6 +20,12 @@ struct SendOptions {
 };
 void define_send_options(CLI::App& app, SendOptions& into);
 
+struct ReplyOptions {
+  std::string of, endpoint;
+  MessageOptions message;
+};
+void define_reply_options(CLI::App& app, ReplyOptions& into);
+
 struct WaitOptions {
   std::string wanted = "delivered", to, timeout;
   std::vector<std::string> sites, ids;

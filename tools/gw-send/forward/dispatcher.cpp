@@ -100,6 +100,7 @@ void Dispatcher::run() {
   while (!finished()) {
     settle(wait_for_work());
     if (!tick()) continue;
+    route_gateway_messages();
     claim_more();
     settle(std::exchange(own_back_, {}));
   }
@@ -126,6 +127,7 @@ int64_t Dispatcher::idle_ms() const {
     at(site->listed.first_due_ms());
     if (!site->look) at(site->next_due_ms);
   }
+  for (const GatewayQueue& from : gateway_queues_) at(std::max(from.paused_until_ms, from.look ? 0 : from.next_due_ms));
   return wait;
 }
 
@@ -158,6 +160,7 @@ bool Dispatcher::tick() {
   if (job_.mode != ForwardJob::Mode::listed) reload_if_changed();
   look_for_other_forwarders();
   if (auto opened = open_outboxes(); !opened) fail(opened.error());
+  if (auto found = find_gateway_queues(); !found) event(Level::error, "queues-unreadable", {{"reason", found.error().text}});
   if (!late_outcomes_.empty()) settle({});
   if (now - maintained_ms_ < maintain_ms) return true;
   maintained_ms_ = now;
@@ -172,6 +175,7 @@ void Dispatcher::notice_bells() {
     if (site->queue.bell() != site->bell) site->look = true;
     open_circuit |= site->circuit.open();
   }
+  for (GatewayQueue& from : gateway_queues_) from.look |= from.queue.bell() != from.bell;
   if (open_circuit) probe_where_asked();
 }
 
@@ -218,6 +222,7 @@ bool Dispatcher::finished() {
   }
   if (out_ != 0 || job_.mode == ForwardJob::Mode::daemon) return false;
   if (ticked_ms_ == 0) return false;  // not begun
+  if (job_.mode == ForwardJob::Mode::drain && !gateway_queues_done()) return false;
   for (SitePtr& site : sites_) {
     const bool stuck = !site->usable() || site->held;
     if (job_.mode == ForwardJob::Mode::drain) {
@@ -257,6 +262,10 @@ void Dispatcher::conclude() {
     auto status = site->queue.status();
     deferred |= status && status->deferred != 0;
   }
+  for (const GatewayQueue& from : gateway_queues_) {
+    auto status = from.queue.status();
+    deferred |= status && status->ready + status->deferred != 0;
+  }
   if (failed_total_ > 0)
     result_ = ExitCode::no;
   else if (deferred || left_over_)
@@ -269,7 +278,7 @@ void Dispatcher::fail(Error error) {
   if (result_) result_ = std::move(error);
   failed_.store(true);
   stop();
-  send_loop_->wake();
+  if (send_loop_) send_loop_->wake();
 }
 
 Result<ExitCode> Dispatcher::result() {

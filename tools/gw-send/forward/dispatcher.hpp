@@ -72,6 +72,8 @@ class Dispatcher {
   struct Site;
   struct Settlement;
   struct SettledMessage;
+  struct GatewayQueue;
+  struct RoutedMessage;
   using SitePtr = std::unique_ptr<Site>;
 
   // configuration (dispatcher_sites.cpp)
@@ -86,6 +88,16 @@ class Dispatcher {
   Result<void> open_store();
   void look_for_other_forwarders();
   void list_what_is_due();
+
+  // queues E.gateway (dispatcher_gateway.cpp)
+  Result<void> find_gateway_queues();
+  Result<void> adopt_unlisted(const std::string& key);
+  void route_gateway_messages();
+  bool route_from(GatewayQueue& from);
+  Result<Transaction> route_one(GatewayQueue& from, Claim&& claim, RoutedMessage& told);
+  Result<Queue> outbox_for(const SiteConfig& site);
+  void set_aside(GatewayQueue& from, uint64_t seq);
+  bool gateway_queues_done();
 
   // the thread (dispatcher.cpp)
   void run();
@@ -138,6 +150,8 @@ class Dispatcher {
   Queue error_queue_;
   std::vector<SitePtr> sites_;
   std::unordered_map<std::string, size_t> site_by_key_;
+  std::vector<SiteConfig> configured_sites_;  // also those that are not ours
+  std::vector<GatewayQueue> gateway_queues_;
   UniqueFd singleton_;
   SendLoop* send_loop_ = nullptr;
   std::unique_ptr<BodyDigester> digester_;

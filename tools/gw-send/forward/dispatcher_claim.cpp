@@ -3,6 +3,7 @@
 
 #include "diag.hpp"
 #include "dispatcher_site.hpp"
+#include "gateway_route.hpp"
 #include "outbox.hpp"
 #include "units.hpp"
 
@@ -135,7 +136,8 @@ void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
   RequestContext context;
   context.failures = transfer.claim.info().failures;
   context.originating_site = originating_site_;
-  context.original_version_1 = transfer.target->original_version_1;
+  // Who asked is not known: an old receiver says so by an error, and a retry then has what it wants.
+  context.original_version_1 = transfer.target->original_version_1 || (context.failures > 0 && is_unlisted_key(transfer.target->key));
   context.lower_case_names = transfer.target->lower_case_names;
   context.content_md5 = md5;
   if (context.failures > 0) {

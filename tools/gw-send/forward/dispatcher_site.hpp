@@ -87,4 +87,13 @@ struct Dispatcher::Site {
   bool usable() const { return target && supported && queue && other_pid == 0; }
 };
 
+/// A queue whose messages are handed to outboxes.
+struct Dispatcher::GatewayQueue {
+  Queue queue;
+  bool look = true;
+  bool held = false;
+  uint32_t bell = 0;
+  int64_t next_due_ms = INT64_MAX, paused_until_ms = 0;
+};
+
 }  // namespace gw

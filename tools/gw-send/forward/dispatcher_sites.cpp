@@ -5,6 +5,7 @@
 #include "dispatcher_site.hpp"
 #include "outbox.hpp"
 #include "process.hpp"
+#include "reply_address.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -33,20 +34,6 @@ std::string what_is_missing(const SiteConfig& config) {
   return "";
 }
 
-/// `http,URL`: where replies to our messages can be sent. A wildcard channel is told by the machine's name.
-std::string originating_site(const Config& config, const std::string& machine) {
-  if (config.channels.empty()) return "";
-  auto chosen = std::find_if(config.channels.begin(), config.channels.end(), [](const ChannelConfig& c) { return c.is_default; });
-  if (chosen == config.channels.end()) chosen = config.channels.begin();
-  std::string url = chosen->reply_to_uri.empty() ? chosen->address : chosen->reply_to_uri;
-  const size_t host = url.find("://");
-  if (host != std::string::npos && host + 3 < url.size() && (url[host + 3] == '+' || url[host + 3] == '*')) {
-    url.replace(host + 3, 1, machine);
-    event(Level::warn, "reply-address-guessed", {{"address", chosen->address}, {"reply_to_uri", url}});
-  }
-  return chosen->channel_type + "," + url;
-}
-
 }  // namespace
 
 Result<void> Dispatcher::prepare() {
@@ -56,13 +43,21 @@ Result<void> Dispatcher::prepare() {
   GW_TRY(take_singletons());
   GW_TRY(open_store());
   GW_TRY(open_outboxes());
-  if (job_.mode == ForwardJob::Mode::once) list_what_is_due();
+  if (job_.mode != ForwardJob::Mode::listed && !settings_->endpoint.empty()) {
+    auto made = root_.create_queue(settings_->endpoint + ".gateway");
+    if (!made && !is_full_disk(made.error())) return std::move(made).error();
+  }
+  GW_TRY(find_gateway_queues());
+  if (job_.mode != ForwardJob::Mode::once) return {};
+  route_gateway_messages();
+  list_what_is_due();
   return {};
 }
 
 /// Also while running: then nothing has changed if it fails.
 Result<void> Dispatcher::configure(const Config& config) {
   GW_TRY_ASSIGN(ForwardSettings settings, resolve_forward_settings(job_.options, config));
+  if (!settings.endpoint.empty()) GW_TRY(check_queue_name(settings.endpoint + ".gateway"));
   std::vector<const SiteConfig*> chosen;
   if (job_.options.to.empty()) {
     for (const SiteConfig& site : config.sites) chosen.push_back(&site);
@@ -76,7 +71,8 @@ Result<void> Dispatcher::configure(const Config& config) {
   }
   settings_ = std::make_shared<const ForwardSettings>(std::move(settings));
   policy_program_ = std::move(policy_program);
-  originating_site_ = originating_site(config, root_.machine());
+  originating_site_ = originating_site(config.channels, settings_->reply_to_uri);
+  configured_sites_ = config.sites;
   for (SitePtr& site : sites_) site->target.reset();
   for (const SiteConfig* site : chosen) configure_site(*site);
   if (send_loop_) send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
