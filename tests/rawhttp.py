@@ -6,6 +6,7 @@
   rawhttp.py PORT --cut N FILE              only the first N bytes, then no more is sent (FIN)
   rawhttp.py PORT --stall N FILE            the first N bytes, then silence
   rawhttp.py PORT --drip SECONDS FILE       the body byte by byte, one each SECONDS
+  rawhttp.py PORT --table FILE              the requests of a table (tests/data/http/requests.txt), a line each: NAME<TAB>EXPECTED<TAB>ANSWER
   rawhttp.py PORT --ids FIRST COUNT FILE    COUNT requests over one connection, `id-1` in FILE replaced by bulk-<number>
 
 One line a request: NAME<TAB>STATUS<TAB>TEXT<TAB>closed|open[<TAB>field=value...]; STATUS is 000 if no status line came. With
@@ -13,6 +14,7 @@ One line a request: NAME<TAB>STATUS<TAB>TEXT<TAB>closed|open[<TAB>field=value...
 Other options, before FILE: --timeout S (30), --host H (sent instead of the Host in the files), --field NAME (shown), --http10
 """
 import os
+import re
 import socket
 import sys
 import time
@@ -112,6 +114,37 @@ def unescape(text):
     return bytes(out)
 
 
+def table(path):
+    """(name, expected answer, bytes) of each request of a table."""
+    entries = []
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().split("\n")
+    for line in lines:
+        if line.startswith("== "):
+            entries.append((line[3:], []))
+        elif entries:
+            entries[-1][1].append(line)
+    for number, (name, lines) in enumerate(entries):
+        expected = lines.pop(0).removeprefix("> ")
+        while lines and not lines[-1]:
+            lines.pop()
+        # An empty first line belongs to the request.
+        end = lines.index("", 1) if "" in lines[1:] else len(lines)
+        data = b"".join(field for line in lines[:end] for field in expand(line, number)) + b"\r\n"
+        yield name, expected, data + b"".join(unescape(line) for line in lines[end + 1:])
+
+
+def expand(line, number):
+    if line == "@good":
+        good = ["POST /Store1/ HTTP/1.1", "Host: localhost", f"NServiceBus.Id: table-{number}", "NServiceBus.CallType: SingleCallSubmit", "NServiceBus.Gateway: True"]
+        return [(field + "\r\n").encode() for field in good]
+    if line.startswith("@fields "):
+        return [b"X-%d: v\r\n" % i for i in range(int(line.split()[1]))]
+    line = line.replace("{{PORT}}", sys.argv[1])
+    line = re.sub(r"\{\{(.*?)\*(\d+)\}\}", lambda match: match[1] * int(match[2]), line)
+    return [unescape(line) + (b"" if line.endswith("\\n") else b"\r\n")]
+
+
 def from_stdin():
     """The request's lines, an empty line, then the body (its last line end is not part of it)."""
     text = sys.stdin.read()
@@ -156,6 +189,8 @@ def main():
             mode, amount = "drip", float(words.pop(0))
         elif word == "--ids":
             mode, first, count = "ids", int(words.pop(0)), int(words.pop(0))
+        elif word == "--table":
+            mode = "table"
         elif word == "--host":
             host = words.pop(0)
         elif word == "--field":
@@ -166,6 +201,15 @@ def main():
             options["reason"] = True
         else:
             sys.exit(f"rawhttp.py: unknown option {word}")
+    if mode == "table":
+        for name, expected, data in table(words[0]):
+            connection = Connection(port, options["timeout"])
+            connection.send(data)
+            answer = connection.answer(data.startswith(b"HEAD "))
+            status, text = (answer[0], answer[3].decode("utf-8", "replace") or "-") if answer else ("000", "-")
+            closed = connection.wait_closed(options["linger"] if not answer or expected.endswith("closed") else 0.1)
+            print(f"{name}\t{expected}\t{status} {text} {'closed' if closed else 'open'}", flush=True)
+        return
     for path in words:
         if path == "-":
             name, data = "stdin", from_stdin()

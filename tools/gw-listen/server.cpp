@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <civetweb.h>
-#include <dirent.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -12,15 +11,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <condition_variable>
-#include <cstdlib>
 #include <cstring>
-#include <mutex>
-#include <set>
 
 #include "diag.hpp"
+#include "slow_peers.hpp"
 #include "unique_fd.hpp"
 #include "units.hpp"
 
@@ -33,48 +28,6 @@ constexpr int library_head_bytes = 64 * 1024;
 constexpr size_t drain_bytes_max = 256 * 1024;
 constexpr int drain_ms_max = 1000;
 constexpr size_t read_bytes_min = 4 * 1024, read_bytes_max = 256 * 1024;
-
-/// What the watcher has to know of the body that a thread reads. One per thread of the server, never freed.
-struct Upload {
-  std::atomic<int64_t> began_ms{0};  ///< 0: none
-  std::atomic<int64_t> bytes{0}, asked{0};
-  std::atomic<bool> overdue{false};
-  std::atomic<uint32_t> peer_ip{0}, ports{0};  ///< network order; remote port << 16 | own port
-};
-
-struct Uploads {
-  std::mutex mutex;
-  std::vector<Upload*> all;
-};
-Uploads& uploads() {
-  static auto* instance = new Uploads;
-  return *instance;
-}
-Upload& my_upload() {
-  thread_local Upload* mine = [] {
-    auto* fresh = new Upload;
-    std::lock_guard<std::mutex> one(uploads().mutex);
-    uploads().all.push_back(fresh);
-    return fresh;
-  }();
-  return *mine;
-}
-
-/// The library does not tell its sockets: the connection is found by its two ends.
-int find_socket(uint32_t peer_ip, uint16_t peer_port, uint16_t own_port) {
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir("/proc/self/fd"), &::closedir);
-  if (!dir) return -1;
-  while (const dirent* entry = ::readdir(dir.get())) {
-    int fd = std::atoi(entry->d_name);
-    sockaddr_in peer{}, own{};
-    socklen_t size = sizeof peer;
-    if (fd <= 2 || ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) continue;
-    if (peer.sin_family != AF_INET || peer.sin_addr.s_addr != peer_ip || ntohs(peer.sin_port) != peer_port) continue;
-    size = sizeof own;
-    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) == 0 && ntohs(own.sin_port) == own_port) return fd;
-  }
-  return -1;
-}
 
 /// Reads and drops what the other side still sends, so that closing does not reset the connection before the answer is read.
 void drain(int fd) {
@@ -92,9 +45,10 @@ void drain(int fd) {
   }
 }
 
-uint32_t ip_of(const char* text) {
+Ends ends_of(const mg_request_info& info) {
   in_addr address{};
-  return ::inet_pton(AF_INET, text, &address) == 1 ? address.s_addr : 0;
+  if (::inet_pton(AF_INET, info.remote_addr, &address) != 1) return {};
+  return Ends{address.s_addr, static_cast<uint16_t>(info.remote_port), static_cast<uint16_t>(info.server_port)};
 }
 
 /// The library drops or joins what it does not understand. In its buffer it only writes NUL over separators, so what it dropped
@@ -129,24 +83,25 @@ class LibraryExchange : public Exchange {
   Read read(char* into, size_t room, size_t& got) override;
   void send_continue() override;
   void send(const Answer& answer) override;
-  ~LibraryExchange() override { my_upload().began_ms = 0; }
 
   bool answered() const { return answered_; }
   int status() const { return status_; }
   /// Closes after this request, whatever was sent.
   void close();
+  bool closes() const { return closes_; }
+  /// Of the connection; 0: not known.
+  uint64_t bytes_taken() const { return chunked_ || info_.is_ssl ? 0 : head_.bytes + received_; }
 
  private:
   bool body_read() const { return ended_ || (!chunked_ && received_ == length_); }
   Read ended(bool cut);
-  void begin_body();
 
   mg_connection* connection_;
   const mg_request_info& info_;
   const Server& server_;
   RequestHead head_;
   std::variant<BodyPlan, WireRefusal> plan_;
-  bool chunked_ = false, ended_ = false, answered_ = false;
+  bool chunked_ = false, ended_ = false, answered_ = false, closes_ = false;
   uint64_t length_ = 0, received_ = 0;
   int64_t silent_since_ms_ = 0;
   size_t ask_ = read_bytes_min;
@@ -182,19 +137,10 @@ LibraryExchange::LibraryExchange(mg_connection* connection, const mg_request_inf
   length_ = body ? body->length : UINT64_MAX;  // of a refused head: never read to its end
 }
 
-void LibraryExchange::begin_body() {
-  Upload& upload = my_upload();
-  upload.peer_ip = ip_of(info_.remote_addr);
-  upload.ports = static_cast<uint32_t>(info_.remote_port) << 16 | head_.port;
-  upload.bytes = 0;
-  upload.overdue = false;
-  upload.began_ms = monotonic_ms();
-}
-
 Exchange::Read LibraryExchange::ended(bool cut) {
-  Upload& upload = my_upload();
-  upload.began_ms = 0;
-  if (upload.overdue) return Read::too_slow;
+  Awaited& awaited = Awaited::mine();
+  awaited.nothing();
+  if (awaited.overdue()) return Read::too_slow;
   if (cut) return Read::cut;
   ended_ = true;
   return Read::end;
@@ -203,18 +149,18 @@ Exchange::Read LibraryExchange::ended(bool cut) {
 Exchange::Read LibraryExchange::read(char* into, size_t room, size_t& got) {
   got = 0;
   if (body_read()) return ended(false);
-  Upload& upload = my_upload();
-  if (upload.began_ms == 0) begin_body();
+  Awaited& awaited = Awaited::mine();
+  awaited.body();
   for (;;) {
     size_t ask = std::min(room, ask_);
-    upload.asked = static_cast<int64_t>(ask);
+    awaited.body_asked(ask);
     int64_t before = monotonic_ms();
     int n = mg_read(connection_, into, ask);
     int64_t now = monotonic_ms(), took = now - before;
     if (n > 0) {
       got = static_cast<size_t>(n);
       received_ += got;
-      upload.bytes += n;
+      awaited.body_came(got);
       silent_since_ms_ = 0;
       // Small pieces from slow senders, so that the watcher sees what arrives.
       if (took < 50) ask_ = std::min(ask_ * 2, read_bytes_max);
@@ -224,15 +170,15 @@ Exchange::Read LibraryExchange::read(char* into, size_t room, size_t& got) {
     if (n == 0 && chunked_) return ended(false);
     if (n < 0) {
       // A chunked body that stalls ends in the same error as one that is cut; the time tells them apart.
-      if (chunked_ && took >= head_timeout_ms) upload.overdue = true;
+      if (chunked_ && took >= head_timeout_ms) awaited.set_overdue();
       return ended(true);
     }
     // Nothing for ten seconds. The library would report the end here.
     if (silent_since_ms_ == 0) silent_since_ms_ = before;
-    int64_t elapsed = now - upload.began_ms;
-    bool below_rate = elapsed >= slow_body_after_ms && upload.bytes * 1000 < body_bytes_per_second_min * elapsed;
-    if (below_rate || now - silent_since_ms_ >= idle_timeout_ms) upload.overdue = true;
-    if (upload.overdue) return ended(true);
+    int64_t elapsed = now - awaited.since_ms();
+    bool below_rate = elapsed >= slow_body_after_ms && awaited.body_bytes() * 1000 < body_bytes_per_second_min * elapsed;
+    if (below_rate || now - silent_since_ms_ >= idle_timeout_ms) awaited.set_overdue();
+    if (awaited.overdue()) return ended(true);
   }
 }
 
@@ -241,7 +187,10 @@ void LibraryExchange::send_continue() {
   mg_write(connection_, line.data(), line.size());
 }
 
-void LibraryExchange::close() { mg_disable_connection_keep_alive(connection_); }
+void LibraryExchange::close() {
+  closes_ = true;
+  mg_disable_connection_keep_alive(connection_);
+}
 
 void LibraryExchange::send(const Answer& answer) {
   answered_ = true;
@@ -252,7 +201,7 @@ void LibraryExchange::send(const Answer& answer) {
   std::string bytes = format_answer(answer, closes, head_.method != "HEAD", now_ms());
   if (closes) close();
   mg_write(connection_, bytes.data(), bytes.size());
-  if (unread) drain(find_socket(ip_of(info_.remote_addr), static_cast<uint16_t>(info_.remote_port), head_.port));
+  if (unread) drain(find_socket(ends_of(info_)));
 }
 
 }  // namespace
@@ -260,13 +209,7 @@ void LibraryExchange::send(const Answer& answer) {
 struct Server::Impl {
   mg_context* context = nullptr;
   std::string last_log;
-  std::mutex mutex;
-  std::condition_variable wake;
-  bool stop_watching = false;
-  std::thread watcher;
-
-  void watch();
-  static void cut_slow(int64_t now);
+  SlowPeers slow_peers;
 };
 
 // --- what the library calls ---------------------------------------------------------------------------------------------
@@ -282,10 +225,13 @@ struct ServerCallbacks {
     server.active_.fetch_add(1, std::memory_order_acq_rel);
     int status;
     {
+      Awaited::mine().request(ends_of(info));
       LibraryExchange exchange(connection, info, server);
       server.handler_(exchange);
       if (!exchange.answered()) exchange.close();
       status = exchange.status();
+      if (exchange.closes()) Awaited::mine().nothing();
+      else Awaited::mine().head(exchange.bytes_taken());
     }
     mg_set_user_connection_data(connection, reinterpret_cast<void*>(monotonic_ms()));
     server.active_.fetch_sub(1, std::memory_order_acq_rel);
@@ -294,8 +240,10 @@ struct ServerCallbacks {
 
   static int init_connection(const mg_connection*, void** data) {
     *data = reinterpret_cast<void*>(monotonic_ms());
+    Awaited::mine().connection();
     return 0;
   }
+  static void connection_close(const mg_connection*) { Awaited::mine().nothing(); }
 
   /// Heads that the library itself refuses.
   static int http_error(mg_connection* connection, int status, const char* text) {
@@ -303,10 +251,14 @@ struct ServerCallbacks {
     Answer answer;
     answer.status = status;
     answer.text = text ? text : "";
-    int fd = find_socket(ip_of(info.remote_addr), static_cast<uint16_t>(info.remote_port), static_cast<uint16_t>(info.server_port));
+    const int fd = find_socket(ends_of(info));
     if (status == 411) {
       answer.status = 400;
       answer.text = "Content-Length is not a number";
+    } else if (status == 400 && is_unknown_method(info)) {
+      answer.status = 405;
+      answer.text = "Method Not Allowed";
+      answer.fields = "Allow: GET, HEAD, POST\r\n";
     } else if (status == 413 || (status == 400 && answer.text == "Malformed message")) {
       refine(answer, fd, info.conn_data);
     }
@@ -316,6 +268,17 @@ struct ServerCallbacks {
     mg_write(connection, bytes.data(), bytes.size());
     drain(fd);
     return 0;
+  }
+
+  /// The library calls that a bad request too. It has then read the request line and none of the fields.
+  static bool is_unknown_method(const mg_request_info& info) {
+    const char* version = info.http_version;
+    if (!info.request_method || !version || (std::strncmp(version, "1.1", 4) != 0 && std::strncmp(version, "1.0", 4) != 0)) return false;
+    std::string_view method(info.request_method, ::strnlen(info.request_method, 32));
+    if (method.empty() || method.size() == 32 || info.num_headers > 0) return false;
+    for (const char* known : {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "PATCH"})
+      if (method == known) return false;
+    return std::all_of(method.begin(), method.end(), [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-'; });
   }
 
   /// "Malformed" is also what the library says of heads that are too large or too slow.
@@ -342,35 +305,6 @@ struct ServerCallbacks {
     return 1;
   }
 };
-
-// --- slow bodies --------------------------------------------------------------------------------------------------------
-
-void Server::Impl::cut_slow(int64_t now) {
-  std::vector<Upload*> all;
-  {
-    std::lock_guard<std::mutex> one(uploads().mutex);
-    all = uploads().all;
-  }
-  for (Upload* upload : all) {
-    int64_t began = upload->began_ms;
-    if (began == 0 || now - began < slow_body_after_ms) continue;
-    // What is asked for and not complete may have arrived but for one byte.
-    if ((upload->bytes + upload->asked) * 1000 >= body_bytes_per_second_min * (now - began)) continue;
-    uint32_t ports = upload->ports;
-    int fd = find_socket(upload->peer_ip, static_cast<uint16_t>(ports >> 16), static_cast<uint16_t>(ports & 0xffff));
-    if (fd < 0 || upload->began_ms != began) continue;
-    upload->overdue = true;
-    ::shutdown(fd, SHUT_RD);
-  }
-}
-
-void Server::Impl::watch() {
-  std::unique_lock<std::mutex> lock(mutex);
-  while (!stop_watching) {
-    wake.wait_for(lock, std::chrono::seconds(1));
-    if (!stop_watching) cut_slow(monotonic_ms());
-  }
-}
 
 // --- start and stop -----------------------------------------------------------------------------------------------------
 
@@ -450,6 +384,7 @@ Result<void> Server::start(std::vector<Channel>& channels) {
   mg_callbacks callbacks{};
   callbacks.begin_request = &ServerCallbacks::begin_request;
   callbacks.init_connection = &ServerCallbacks::init_connection;
+  callbacks.connection_close = &ServerCallbacks::connection_close;
   callbacks.http_error = &ServerCallbacks::http_error;
   callbacks.log_message = &ServerCallbacks::log_message;
   mg_context* context = mg_start(&callbacks, this, options);
@@ -461,7 +396,7 @@ Result<void> Server::start(std::vector<Channel>& channels) {
   if (n != static_cast<int>(addresses.size()))
     return Error{ExitCode::system, 0, "start the HTTP server on '" + ports + "': not all addresses are listened on"};
   for (size_t i = 0; i < channels.size(); ++i) channels[i].port = static_cast<uint16_t>(real[entry_of[i]].port);
-  impl_->watcher = std::thread([this] { impl_->watch(); });
+  impl_->slow_peers.start();
   return {};
 }
 
@@ -470,14 +405,7 @@ bool Server::stop(int64_t grace_ms) {
   int64_t deadline = monotonic_ms() + grace_ms;
   while (active_.load() > 0 && monotonic_ms() < deadline) ::usleep(2000);
   bool all = active_.load() == 0;
-  if (impl_->watcher.joinable()) {
-    {
-      std::lock_guard<std::mutex> one(impl_->mutex);
-      impl_->stop_watching = true;
-    }
-    impl_->wake.notify_all();
-    impl_->watcher.join();
-  }
+  impl_->slow_peers.stop();
   if (impl_->context) mg_stop(impl_->context);
   impl_->context = nullptr;
   return all;
