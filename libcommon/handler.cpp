@@ -270,11 +270,31 @@ Result<Pipe> open_pipe() {
   return Pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
+// What execve() takes as one argument, its NUL included.
+constexpr size_t argument_bytes_max = 128 * 1024;
+
+Result<std::vector<std::string>> arguments_for(const HandlerSettings& settings, const Message& message) {
+  std::vector<std::string> arguments = settings.arguments;
+  if (!settings.body_as_argument) return arguments;
+  auto unfit = [](const std::string& why) { return Error{ExitCode::bad_data, 0, "the body cannot be an argument (--arg): " + why}; };
+  if (message.body.size() >= argument_bytes_max)
+    return unfit("it has " + std::to_string(message.body.size()) + " bytes, at most " + std::to_string(argument_bytes_max) + " with the NUL at its end");
+  GW_TRY_ASSIGN(std::string body, message.body.read_all());
+  if (body.find('\0') != std::string::npos) return unfit("it has a NUL byte");
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    std::string& argument = arguments[i];
+    for (size_t at = argument.find("{}"); at != std::string::npos; at = argument.find("{}", at + body.size())) argument.replace(at, 2, body);
+    if (argument.size() >= argument_bytes_max) return unfit("the argument has " + std::to_string(argument.size()) + " bytes");
+  }
+  return arguments;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& settings, ScratchDir& scratch, const MessageInfo& info,
                                                       const Message& message) {
   const std::string stem = std::to_string(info.seq) + "-" + std::to_string(info.failures + 1);
+  GW_TRY_ASSIGN(std::vector<std::string> arguments, arguments_for(settings, message));
   const std::string headers_name = stem + ".headers", body_name = stem + ".body";
   GW_TRY(scratch.write(headers_name, headers_to_text(message.headers)));
   std::vector<std::string> files{headers_name};
@@ -297,11 +317,13 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
   GW_TRY_ASSIGN(Pipe out, open_pipe());
   GW_TRY_ASSIGN(Pipe err, open_pipe());
   ChildSpec spec{
-      settings.program, settings.arguments, handler_environment(settings, info, message, scratch.path() + "/" + headers_name, body_path),
+      settings.program, std::move(arguments), handler_environment(settings, info, message, scratch.path() + "/" + headers_name, body_path),
       in.get(),         out.out.get(),      err.out.get()};
   auto child = Child::start(spec);
   if (!child) {
     for (const std::string& name : files) scratch.remove(name);
+    // All arguments and the environment together are limited, too.
+    if (settings.body_as_argument && child.error().sys_errno == E2BIG) child.error().code = ExitCode::bad_data;
     return std::move(child).error();
   }
   std::unique_ptr<HandlerRun> run(new HandlerRun(*std::move(child), scratch));

@@ -51,6 +51,7 @@ class Output {
   /// The last 4 KiB.
   const std::string& tail() const { return tail_; }
   bool empty() const { return memory_.empty() && spilled_ == 0; }
+  uint64_t size() const { return spilled_ + memory_.size(); }
   bool ends_line() const { return tail_.empty() || tail_.back() == '\n'; }
 
  private:
@@ -68,6 +69,7 @@ struct HandlerSettings {
   std::string config;                  ///< GW_CONFIG; empty: not set
   std::vector<std::string> more_environment;  ///< NAME=value, beside those
   int64_t timeout_ms = 0;              ///< 0: none
+  bool body_as_argument = false;       ///< {} in an argument is the body
 };
 
 struct HandlerOutcome {
@@ -99,7 +101,7 @@ class HandlerRun {
  public:
   static constexpr int64_t kill_after_term_ms = 10'000;
 
-  /// config: the command cannot be executed. bad_data: the message's body cannot be read. Anything else: there is no room for it now
+  /// config: the command cannot be executed. bad_data: the message's body cannot be read, or cannot be an argument. Anything else: there is no room for it now
   /// (processes, descriptors, disk).
   static Result<std::unique_ptr<HandlerRun>> start(const HandlerSettings& settings, ScratchDir& scratch, const MessageInfo& info,
                                                    const Message& message);

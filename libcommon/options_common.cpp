@@ -70,7 +70,9 @@ class Table {
   CLI::App app_;
 };
 
-bool takes_value(const CLI::Option* option) { return option->get_items_expected_max() > 0; }
+// A flag takes none; one with an optional value only behind an equals sign.
+bool takes_value(const CLI::Option* option) { return option->get_items_expected_min() > 0; }
+bool may_take_value(const CLI::Option* option) { return option->get_items_expected_max() > 0; }
 bool takes_many(const CLI::Option* option) { return option->get_items_expected_max() > 1; }
 bool has_flag_names(const CLI::Option* option) { return !option->get_lnames().empty() || !option->get_snames().empty(); }
 bool hidden(const CLI::Option* option) { return option->get_group().empty(); }
@@ -179,7 +181,9 @@ class Reader {
     CLI::Option* option = spec ? nullptr : table_.find(name, 0);
     if (!spec && !option) return unknown("--" + name);
     bool wants_value = spec ? spec->argument != nullptr : takes_value(option);
-    if (!wants_value && attached) return usage("option '--" + name + "' takes no value");
+    const bool optional = option && !wants_value && may_take_value(option);
+    if (optional && !attached) attached = option->get_default_str();
+    if (!wants_value && !optional && attached) return usage("option '--" + name + "' takes no value");
     if (wants_value && !attached) {
       GW_TRY_ASSIGN(attached, next_word(words, "--" + name));
     }
@@ -381,6 +385,7 @@ std::string option_row_name(const CLI::Option* option) {
   if (name.empty()) name = "    ";
   for (const std::string& long_name : option->get_lnames()) name += (name == "    " ? "--" : ", --") + long_name;
   if (takes_value(option)) name += " " + option->get_type_name();
+  else if (may_take_value(option)) name += "[=" + option->get_type_name() + "]";
   return name;
 }
 

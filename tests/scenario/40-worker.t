@@ -89,7 +89,7 @@ put --id good - <<<'y' >/dev/null
 run_exit 75 distributor worker --queue Q --once -- sh -c 'grep -q y || { echo "cannot do this" >&2; exit 3; }'
 like 'attempt-failed .*id=bad .*attempt=1 reason="exit 3: cannot do this" next_try_at=' "$err"
 like '^cannot do this$' "$err" 'stderr is passed on'
-same 'deferred 1' "$(field state) $(field attempts)" 'a failed message is deferred, its attempt counted; the others went on'
+same 'ready 1' "$(field state) $(field attempts)" 'a failed message is ready for its next attempt, which is counted; the others went on'
 run_ok distributor worker --queue Q --drain -- sh -c 'echo "attempt $GW_ATTEMPT"'
 same 'attempt 2' "$out"
 put - <<<'x' >/dev/null

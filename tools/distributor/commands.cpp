@@ -16,7 +16,9 @@ Command worker_command() {
   static WorkerOptions options;
   Command command;
   command.name = "worker";
-  command.usage = "worker --queue Q [--capacity N] [--once | --drain] [--handler-timeout T] -- CMD [ARG...]";
+  command.usage =
+      "worker --queue Q [--capacity N] [--once | --drain] [--retries N] [--retry-increment T] [--immediate-retries N] "
+      "[--handler-timeout T] [--error-queue Q] [--audit Q] [--on-expire drop|error] [--joblog FILE] [--arg] -- CMD [ARG...]";
   command.summary = "run a command for each message of a queue";
   command.examples = worker_examples;
   command.define = [](CLI::App& app) { define_worker(app, options); };

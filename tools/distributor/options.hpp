@@ -11,9 +11,9 @@ class App;
 namespace gw::distributor {
 
 struct WorkerOptions {
-  std::string queue, handler_timeout;
-  unsigned capacity = 1;
-  bool once = false, drain = false;
+  std::string queue, handler_timeout, retry_increment, error_queue = "error", audit, job_log, on_expire, stream;
+  unsigned capacity = 1, retries = 3, immediate_retries = 5;
+  bool once = false, drain = false, body_as_argument = false;
   std::vector<std::string> command;
 };
 void define_worker(CLI::App& app, WorkerOptions& into);

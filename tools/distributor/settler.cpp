@@ -1,0 +1,265 @@
+#include "settler.hpp"
+
+#include <algorithm>
+
+#include "diag.hpp"
+#include "failure.hpp"
+#include "units.hpp"
+
+namespace gw::distributor {
+
+namespace {
+
+using Verdict = AttemptEnd::Verdict;
+
+std::string_view without_line_end(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return text;
+}
+
+std::string with_colon(const std::string& what, std::string_view more) {
+  if (more.empty()) return what;
+  return what + ": " + std::string(more);
+}
+
+// Error and audit queues are read by people, for whom nothing is too late.
+PutOptions for_a_person(int64_t expires_at_ms) {
+  constexpr int64_t never = 253'402'300'799'000;  // the end of the year 9999
+  PutOptions how;
+  if (expires_at_ms != 0) how.expires_at_ms = never;
+  return how;
+}
+
+const char* outcome_word(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::done: return "acked";
+    case Verdict::rejected: return "error-queue";
+    case Verdict::interrupted: return "interrupted";
+    case Verdict::given_back: return "given-back";
+    case Verdict::failed:
+    case Verdict::later: break;
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string AttemptEnd::reason() const { return with_colon(what, without_line_end(tail)); }
+
+std::string AttemptEnd::message() const {
+  std::string_view text = without_line_end(tail);
+  return with_colon(what, text.substr(text.rfind('\n') + 1));
+}
+
+Settler::Settler(Root& root, Queue queue, Queue errors, std::optional<Queue> audit, AttemptTable& attempts, std::optional<JobLog> log,
+                 SettlerOptions options)
+    : root_(root),
+      queue_(std::move(queue)),
+      errors_(std::move(errors)),
+      audit_(std::move(audit)),
+      attempts_(attempts),
+      log_(std::move(log)),
+      options_(std::move(options)) {}
+
+Settler::Settled& Settler::note(const Claim& claim, AttemptEnd&& end) {
+  Settled& settled = settled_.emplace_back();
+  settled.info = claim.info();
+  settled.id = claim.message().id();
+  settled.body_bytes = claim.message().body.size();
+  settled.outcome = outcome_word(end.verdict);
+  settled.ended_at_ms = now_ms();
+  settled.end = std::move(end);
+  return settled;
+}
+
+void Settler::add(Claim&& claim, AttemptEnd&& end) {
+  const Verdict verdict = end.verdict;
+  if (verdict == Verdict::given_back) attempts_.take_back(claim.info());
+  else if (verdict != Verdict::interrupted) attempts_.end(claim.info());
+  if (verdict == Verdict::done) failed_in_a_row_ = 0;
+  else if (verdict != Verdict::given_back && verdict != Verdict::rejected) ++failed_in_a_row_;
+  Settled& settled = note(claim, std::move(end));
+  Transaction& transaction = transactions_.emplace_back();
+  switch (verdict) {
+    case Verdict::done:
+      if (auto fine = acknowledge(std::move(claim), transaction, settled); !fine) {
+        // A queue that a send goes to is not there: the attempt failed.
+        settled.end.what = "held messages were not sent: " + fine.error().text;
+        settled.end.exception_type = "Gatepost.HandlerFailed";
+        transaction = {};
+        ++failed_in_a_row_;
+        try_again(std::move(claim), transaction, settled, true);
+      }
+      break;
+    case Verdict::failed: try_again(std::move(claim), transaction, settled, false); break;
+    case Verdict::later: try_again(std::move(claim), transaction, settled, true); break;
+    case Verdict::rejected: move_to_errors(std::move(claim), transaction, settled.end); settled.to_errors = true; break;
+    case Verdict::interrupted:
+    case Verdict::given_back:
+      if (options_.once && verdict == Verdict::interrupted) had_attempt_.insert(settled.info.seq);
+      left_over_ = true;
+      claim.release();
+      break;
+  }
+}
+
+void Settler::reject(Claim&& claim, const std::string& exception_type, const std::string& why) {
+  attempts_.end(claim.info());
+  AttemptEnd end;
+  end.verdict = Verdict::rejected;
+  end.what = why;
+  end.exception_type = exception_type;
+  Settled& settled = note(claim, std::move(end));
+  settled.outcome.clear();
+  settled.to_errors = true;
+  move_to_errors(std::move(claim), transactions_.emplace_back(), settled.end);
+}
+
+void Settler::move_to_errors(Claim&& claim, Transaction& transaction, const AttemptEnd& end) {
+  const int64_t expires = claim.info().expires_at_ms;
+  Message message = claim.message();
+  Failure failure;
+  failure.failed_queue = queue_.name() + "@" + root_.machine();
+  failure.exception_type = end.exception_type;
+  failure.message = end.message();
+  failure.stack_trace = without_line_end(end.tail);
+  failure.source = options_.command;
+  failure.processing_endpoint = options_.endpoint;
+  failure.processing_machine = root_.machine();
+  failure.at_us = now_us();
+  add_failure_headers(message.headers, failure);
+  transaction.ack(std::move(claim));
+  transaction.put(errors_, std::move(message), for_a_person(expires));
+}
+
+Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settled& settled) {
+  std::vector<Queue> targets;
+  for (const HeldSend& send : settled.end.sends) {
+    GW_TRY_ASSIGN(Queue target, root_.queue(send.queue));
+    targets.push_back(std::move(target));
+  }
+  for (size_t i = 0; i < targets.size(); ++i) {
+    HeldSend& send = settled.end.sends[i];
+    transaction.put(targets[i], std::move(send.message), std::move(send.options));
+  }
+  if (audit_) {
+    Message copy = claim.message();
+    copy.headers.set("NServiceBus.ProcessingStarted", format_nsb_time(settled.end.started_at_ms * 1000));
+    copy.headers.set("NServiceBus.ProcessingEnded", format_nsb_time(settled.ended_at_ms * 1000));
+    copy.headers.set(header::processing_endpoint, options_.endpoint);
+    copy.headers.set(header::processing_machine, root_.machine());
+    transaction.put(*audit_, std::move(copy), for_a_person(claim.info().expires_at_ms));
+  }
+  transaction.ack(std::move(claim));
+  return {};
+}
+
+void Settler::try_again(Claim&& claim, Transaction& transaction, Settled& settled, bool skip_immediate) {
+  settled.next = next_step(options_.schedule, settled.info, skip_immediate, settled.end.delay_ms, settled.ended_at_ms);
+  if (settled.next.kind == NextStep::Kind::error) {
+    settled.to_errors = true;
+    settled.outcome = "error-queue";
+    return move_to_errors(std::move(claim), transaction, settled.end);
+  }
+  settled.outcome = settled.next.kind == NextStep::Kind::immediate ? "immediate-retry" : "delayed-retry";
+  if (options_.once) had_attempt_.insert(settled.info.seq);
+  left_over_ = true;
+  transaction.defer(std::move(claim), settled.next.defer);
+}
+
+// The claim has been given back. An acknowledgement that was refused because of what leaves with it must not run the handler again and
+// again: that counts.
+Result<void> Settler::refuse(Settled& settled, const Error& error) {
+  ++refused_;
+  left_over_ = true;
+  event(Level::warn, "refused", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", settled.info.seq}, {"reason", error.text}});
+  settled.outcome = settled.outcome.empty() ? "" : "given-back";
+  if (settled.end.verdict != Verdict::done || settled.end.sends.empty()) return {};
+  GW_TRY_ASSIGN(auto again, queue_.claim_seq(settled.info.seq));
+  if (!again) return {};  // somebody else has it
+  settled.end.what = "held messages were not sent: " + error.text;
+  settled.end.exception_type = "Gatepost.HandlerFailed";
+  settled.end.verdict = Verdict::later;
+  Transaction transaction;
+  try_again(*std::move(again), transaction, settled, true);
+  GW_TRY(root_.commit(std::move(transaction)));
+  return {};
+}
+
+Result<void> Settler::commit() {
+  if (transactions_.empty()) return {};
+  std::vector<Transaction> transactions;
+  std::vector<size_t> index;
+  for (size_t i = 0; i < transactions_.size(); ++i) {
+    if (transactions_[i].empty()) continue;
+    transactions.push_back(std::move(transactions_[i]));
+    index.push_back(i);
+  }
+  std::vector<Settled> settled = std::move(settled_);
+  transactions_.clear();
+  settled_.clear();
+  auto results = root_.commit_all(std::move(transactions));
+  std::optional<Error> fatal;
+  std::vector<bool> in_doubt(settled.size());
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (results[i]) continue;
+    Error& error = results[i].error();
+    if (error.code == ExitCode::not_now || error.code == ExitCode::no_input || error.code == ExitCode::bad_data) {
+      if (auto refused = refuse(settled[index[i]], error); !refused && !fatal) fatal = std::move(refused).error();
+    } else {
+      in_doubt[index[i]] = true;
+      if (!fatal) fatal = std::move(error);
+    }
+  }
+  for (size_t i = 0; i < settled.size(); ++i)
+    if (!in_doubt[i]) tell(settled[i]);
+  if (fatal) return *std::move(fatal);
+  return {};
+}
+
+void Settler::tell(const Settled& settled) {
+  const MessageInfo& info = settled.info;
+  if (settled.outcome == "acked") {
+    ++acked_;
+    event(Level::debug, "handled", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", info.seq}});
+  } else if (settled.outcome == "immediate-retry" || settled.outcome == "delayed-retry") {
+    ++failed_;
+    event(Level::warn, "attempt-failed",
+          {{"queue", queue_.name()},
+           {"id", settled.id},
+           {"seq", info.seq},
+           {"attempt", info.failures + 1},
+           {"reason", settled.end.reason()},
+           {"next_try_at", format_rfc3339(std::max(settled.next.due_at_ms, settled.ended_at_ms))}});
+  } else if (settled.outcome == "interrupted") {
+    event(Level::warn, "attempt-interrupted", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", info.seq}, {"reason", settled.end.reason()}});
+  } else if (settled.to_errors && settled.outcome != "given-back") {
+    ++to_error_queue_;
+    const bool attempted = !settled.outcome.empty();
+    if (attempted) ++failed_;
+    event(Level::error, attempted ? "attempt-failed" : "message-failed",
+          {{"queue", queue_.name()},
+           {"id", settled.id},
+           {"seq", info.seq},
+           {"attempt", info.failures + (attempted ? 1 : 0)},
+           {"reason", settled.end.reason()},
+           {"error_queue", errors_.name()}});
+  }
+  if (!log_ || settled.outcome.empty()) return;
+  JobLine line;
+  line.seq = info.seq;
+  line.host = root_.machine();
+  line.command = options_.command;
+  line.id = settled.id;
+  line.outcome = settled.outcome;
+  line.started_at_ms = settled.end.started_at_ms;
+  line.ended_at_ms = settled.ended_at_ms;
+  line.sent_bytes = settled.body_bytes;
+  line.received_bytes = settled.end.output_bytes;
+  line.exit_status = settled.end.exit_status;
+  line.signal = settled.end.signal;
+  line.attempt = info.failures + 1;
+  if (auto logged = log_->append(line); !logged) event(Level::error, "job-log-failed", {{"reason", logged.error().text}});
+}
+
+}  // namespace gw::distributor

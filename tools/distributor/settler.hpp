@@ -1,0 +1,111 @@
+// What follows from the end of an attempt: acknowledged, tried again, or the error queue. All that ends at about the same time shares
+// the syncs of one commit.
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "attempt_table.hpp"
+#include "job_log.hpp"
+#include "queue.hpp"
+#include "retry_schedule.hpp"
+
+namespace gw::distributor {
+
+/// What a message that a handler sent needs besides itself.
+struct HeldSend {
+  std::string queue;
+  Message message;
+  PutOptions options;
+};
+
+/// How an attempt ended, whoever ran the handler.
+struct AttemptEnd {
+  enum class Verdict {
+    done,       ///< acked
+    failed,     ///< counts, immediate retries first
+    later,      ///< counts, straight to the next delayed retry
+    rejected,   ///< error queue at once
+    interrupted,///< the handler's process died with this and other messages: given back, counted as interrupted
+    given_back  ///< the worker stops: as if it had not begun
+  };
+  Verdict verdict = Verdict::done;
+  std::string what;            ///< `exit 3`, `timed out after 1s`: first part of the reason
+  std::string tail;            ///< of its stderr
+  std::string exception_type;  ///< Gatepost.HandlerExit, ...
+  std::optional<int64_t> delay_ms;  ///< later: instead of the schedule's
+  int exit_status = 0, signal = 0;
+  uint64_t output_bytes = 0;
+  int64_t started_at_ms = 0;   ///< wall clock
+  std::vector<HeldSend> sends; ///< leave with the acknowledgement
+
+  /// With the tail, and with its last line only.
+  std::string reason() const;
+  std::string message() const;
+};
+
+struct SettlerOptions {
+  RetrySchedule schedule;
+  std::string endpoint, command;
+  bool once = false;  ///< keep the numbers of failed messages
+};
+
+class Settler {
+ public:
+  Settler(Root& root, Queue queue, Queue errors, std::optional<Queue> audit, AttemptTable& attempts, std::optional<JobLog> log,
+          SettlerOptions options);
+
+  /// Takes note of the end; nothing happens before commit(). No attempt is counted as interrupted from here on.
+  void add(Claim&& claim, AttemptEnd&& end);
+  /// To the error queue without an attempt: interrupted too often, expired, or not to be given to any handler.
+  void reject(Claim&& claim, const std::string& exception_type, const std::string& why);
+  /// Makes all that was added durable, then tells of it. What the queue refuses for now is given back and refused() goes up. Other
+  /// errors end the worker.
+  Result<void> commit();
+
+  /// Failed attempts since the last good one.
+  unsigned failed_in_a_row() const { return failed_in_a_row_; }
+  uint64_t acked() const { return acked_; }
+  uint64_t failed() const { return failed_; }
+  uint64_t to_error_queue() const { return to_error_queue_; }
+  /// Transactions that a queue did not take for now.
+  uint64_t refused() const { return refused_; }
+  /// once: was there an attempt at it in this run?
+  bool had_attempt(uint64_t seq) const { return had_attempt_.count(seq) > 0; }
+  bool any_left_over() const { return left_over_; }
+
+ private:
+  struct Settled {
+    MessageInfo info;
+    std::string id;
+    AttemptEnd end;
+    NextStep next;
+    std::string outcome;  // for the job log; empty: no attempt
+    bool to_errors = false;
+    int64_t ended_at_ms = 0;
+    uint64_t body_bytes = 0;
+  };
+  Settled& note(const Claim& claim, AttemptEnd&& end);
+  void move_to_errors(Claim&& claim, Transaction& transaction, const AttemptEnd& end);
+  Result<void> acknowledge(Claim&& claim, Transaction& transaction, Settled& settled);
+  void try_again(Claim&& claim, Transaction& transaction, Settled& settled, bool skip_immediate);
+  Result<void> refuse(Settled& settled, const Error& error);
+  void tell(const Settled& settled);
+
+  Root& root_;
+  Queue queue_, errors_;
+  std::optional<Queue> audit_;
+  AttemptTable& attempts_;
+  std::optional<JobLog> log_;
+  SettlerOptions options_;
+  std::vector<Transaction> transactions_;
+  std::vector<Settled> settled_;  // parallel to transactions_
+  std::set<uint64_t> had_attempt_;
+  unsigned failed_in_a_row_ = 0;
+  uint64_t acked_ = 0, failed_ = 0, to_error_queue_ = 0, refused_ = 0;
+  bool left_over_ = false;
+};
+
+}  // namespace gw::distributor
