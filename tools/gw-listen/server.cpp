@@ -200,6 +200,7 @@ void LibraryExchange::send(const Answer& answer) {
   if (auto connection = head_.find("Connection"); connection && ::strncasecmp(connection->data(), "close", 5) == 0) closes = true;
   std::string bytes = format_answer(answer, closes, head_.method != "HEAD", now_ms());
   if (closes) close();
+  else Awaited::mine().taken(bytes_taken());
   mg_write(connection_, bytes.data(), bytes.size());
   if (unread) drain(find_socket(ends_of(info_)));
 }
@@ -231,7 +232,7 @@ struct ServerCallbacks {
       if (!exchange.answered()) exchange.close();
       status = exchange.status();
       if (exchange.closes()) Awaited::mine().nothing();
-      else Awaited::mine().head(exchange.bytes_taken());
+      else Awaited::mine().head();
     }
     mg_set_user_connection_data(connection, reinterpret_cast<void*>(monotonic_ms()));
     server.active_.fetch_sub(1, std::memory_order_acq_rel);

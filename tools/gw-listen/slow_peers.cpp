@@ -112,18 +112,21 @@ void Awaited::body() {
   what_ = What::body;
 }
 
-void Awaited::head(uint64_t request_bytes) {
-  overdue_ = false;
-  head_began_ms_ = 0;
-  since_ms_ = monotonic_ms();
+void Awaited::taken(uint64_t request_bytes) {
   counted_ = counted_ && request_bytes > 0;
   if (counted_) {
     received_ += request_bytes;
-  } else {
-    // Chunks and TLS add bytes of their own. The search is paid by these only.
-    auto now = traffic(find_socket(ends()));
-    received_ = now ? now->received : UINT64_MAX;
+    return;
   }
+  // Chunks and TLS add bytes of their own. The search is paid by these only.
+  auto now = traffic(find_socket(ends()));
+  received_ = now ? now->received : UINT64_MAX;
+}
+
+void Awaited::head() {
+  overdue_ = false;
+  head_began_ms_ = 0;
+  since_ms_ = monotonic_ms();
   what_ = What::head;
 }
 

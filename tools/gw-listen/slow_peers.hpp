@@ -37,8 +37,10 @@ class Awaited {
   void body_came(size_t bytes) { came_ += static_cast<int64_t>(bytes); }
   int64_t body_bytes() const { return came_; }
   int64_t since_ms() const { return since_ms_; }
-  /// The request is over, another head may come. `request_bytes`: what came for it; 0: not known.
-  void head(uint64_t request_bytes);
+  /// All of the request has come; the answer, which may bring the next one, was not sent. `request_bytes`: its size; 0: not known.
+  void taken(uint64_t request_bytes);
+  /// The request is over, another head may come.
+  void head();
   void nothing() { what_ = What::nothing; }
 
   /// The watcher has ended the connection, or set_overdue() was called.
