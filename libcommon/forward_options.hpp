@@ -29,6 +29,15 @@ struct ForwardOptions {
   std::string reply_to_uri;
   bool listed = false;  ///< take only the messages that stdin lists, end when they are done (gw-send --wait)
 };
+/// The options of `gw-send probe`, which the same program runs.
+struct ProbeOptions {
+  std::string to, size, endpoint, connect_timeout, answer_timeout;
+  std::vector<std::string> sites, headers;
+};
+void define_probe_options(CLI::App& app, ProbeOptions& into);
+extern const char probe_usage[];
+extern const char probe_examples[];
+
 void define_forward_options(CLI::App& app, ForwardOptions& into);
 extern const char forward_usage[];
 extern const char forward_examples[];

@@ -10,6 +10,21 @@ const char forward_examples[] =
     "  gw-send forward --drain --outages wait                 until nothing is left\n"
     "  gw-send forward --once --site Store1=http://store1:8080/Store1/\n";
 
+const char probe_usage[] = "probe --to SITES [--header N=V]... [--size SIZE] [OPTION]...";
+const char probe_examples[] =
+    "  gw-send probe --to Store1\n"
+    "  gw-send probe --to 'Store*' --size 20M --json\n";
+
+void define_probe_options(CLI::App& app, ProbeOptions& into) {
+  app.add_option("--to", into.to, "the sites to ask (keys, patterns, groups)")->type_name("SITES");
+  app.add_option("--site", into.sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
+  app.add_option("--header", into.headers, "a header of yours to send along; may be repeated")->type_name("N=V");
+  app.add_option("--size", into.size, "bytes of body to send along: shows limits of proxies [64K]")->type_name("SIZE");
+  app.add_option("--endpoint", into.endpoint, "the name of this endpoint (header OriginatingEndpoint)")->type_name("E");
+  app.add_option("--connect-timeout", into.connect_timeout, "longest wait for a connection [10s]")->type_name("T");
+  app.add_option("--answer-timeout", into.answer_timeout, "longest wait for progress and for the answer [100s]")->type_name("T");
+}
+
 void define_forward_options(CLI::App& app, ForwardOptions& into) {
   app.add_flag("--once", into.once, "one attempt for everything that is due now, then end");
   app.add_flag("--drain", into.drain, "end when nothing is left");

@@ -154,6 +154,12 @@ std::string inner_name(std::string_view name) {
   return lost_case ? restore_case(std::move(result)) : result;
 }
 
+// Of a message that is no gateway's: there is no prefix that shows whether a hop has lost the case.
+std::string custom_name(std::string name, const HeaderNames& own_names) {
+  if (const std::string* own = own_names.find(name)) return *own;
+  return name.starts_with("nservicebus.") ? restore_case(std::move(name)) : name;
+}
+
 // Never believed from outside: set by the listener itself, or secrets of the connection.
 bool is_ours_or_secret(std::string_view name) {
   return equal_no_case(name, "Gatepost.Site") || equal_no_case(name, "Authorization") || equal_no_case(name, "Proxy-Authorization");
@@ -293,17 +299,30 @@ std::string delivered_name(std::string_view wire_name, bool gateway_message) {
   return is_ours_or_secret(name) ? std::string() : name;
 }
 
-Headers delivered_headers(Headers&& wire_headers, const WireCall& call, std::string_view endpoint) {
+HeaderNames::HeaderNames(const std::vector<std::string>& names) {
+  for (const std::string& name : names) by_lower_case_.emplace(lower(name), name);
+}
+
+const std::string* HeaderNames::find(std::string_view name) const {
+  if (by_lower_case_.empty()) return nullptr;
+  const auto found = by_lower_case_.find(lower(name));
+  return found == by_lower_case_.end() ? nullptr : &found->second;
+}
+
+Headers delivered_headers(Headers&& wire_headers, const WireCall& call, std::string_view endpoint, const HeaderNames& own_names) {
   Headers result;
   auto& entries = result.entries();
   entries.reserve(wire_headers.entries().size() + 3);
   for (auto& entry : wire_headers.entries()) {
     if (!call.gateway_message) {
-      if (!is_ours_or_secret(entry.name)) entries.push_back(std::move(entry));
+      if (is_ours_or_secret(entry.name)) continue;
+      entry.name = custom_name(std::move(entry.name), own_names);
+      entries.push_back(std::move(entry));
       continue;
     }
     std::string name = delivered_name(entry.name, true);
     if (name.empty()) continue;
+    if (const std::string* own = own_names.find(name)) name = *own;
     // Two wire names can end as one ("X" with the prefix once and twice): the last counts.
     auto same = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return equal_no_case(e.name, name); });
     if (same != entries.end()) same->value = std::move(entry.value);

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -22,6 +23,8 @@ inline constexpr std::string_view call_type = "NServiceBus.CallType";
 inline constexpr std::string_view correlation_id = "NServiceBus.CorrelationId";
 inline constexpr std::string_view gateway = "NServiceBus.Gateway";
 inline constexpr std::string_view content_md5 = "Content-MD5";
+inline constexpr std::string_view probe = "Gatepost-Probe";  ///< a request that asks what arrives
+inline constexpr std::string_view probe_call_type = "Probe";   ///< a call type that no gateway takes
 inline constexpr std::string_view time_to_be_received = "NServiceBus.TimeToBeReceived";
 inline constexpr std::string_view data_bus_key = "NServiceBus.Gateway.DataBusKey";
 inline constexpr std::string_view data_bus_prefix = "NServiceBus.DataBus.";
@@ -60,8 +63,20 @@ struct WireCall {
 };
 std::variant<WireCall, WireRefusal> read_wire_call(const Headers& wire);
 
+/// Names beside the known ones that get their case back when a hop has lost it (HeaderNames of a channel).
+class HeaderNames {
+ public:
+  HeaderNames() = default;
+  explicit HeaderNames(const std::vector<std::string>& names);
+  /// As it is to be written; nullptr: not one of them.
+  const std::string* find(std::string_view name) const;
+
+ private:
+  std::unordered_map<std::string, std::string> by_lower_case_;
+};
+
 /// The headers of the message as it enters the endpoint's queue.
-Headers delivered_headers(Headers&& wire, const WireCall& call, std::string_view endpoint);
+Headers delivered_headers(Headers&& wire, const WireCall& call, std::string_view endpoint, const HeaderNames& own_names = {});
 
 /// The name in the delivered message of a wire header of the call; "" if it does not get there.
 std::string delivered_name(std::string_view wire_name, bool gateway_message);

@@ -149,6 +149,25 @@ TEST_CASE("wire codec: names that a hop has put into lower case get their casing
   CHECK(headers.entries()[3].name == "my-own");
 }
 
+TEST_CASE("wire codec: a channel's own names get their casing back") {
+  const gw::HeaderNames names({"X-Shop", "Shop.Till"});
+  Fields fields = {{"nservicebus.id", "id-1"},
+                   {"nservicebus.calltype", "SingleCallSubmit"},
+                   {"nservicebus.gateway", "True"},
+                   {"nservicebus.header.x-shop", "1"},
+                   {"NServiceBus.Header.shop.till", "2"},
+                   {"nservicebus.header.x-other", "3"}};
+  auto headers = gw::delivered_headers(decoded(fields), call_of(fields), "S", names);
+  CHECK(headers.entries()[0].name == "X-Shop");
+  CHECK(headers.entries()[1].name == "Shop.Till");
+  CHECK(headers.entries()[2].name == "x-other");
+  Fields custom = {{"nservicebus.id", "web"}, {"nservicebus.calltype", "SingleCallSubmit"}, {"x-shop", "1"}, {"nservicebus.timesent", "t"}, {"to", "x"}};
+  headers = gw::delivered_headers(decoded(custom), call_of(custom), "S", names);
+  CHECK(headers.entries()[2].name == "X-Shop");
+  CHECK(headers.entries()[3].name == "NServiceBus.TimeSent");
+  CHECK(headers.entries()[4].name == "to");
+}
+
 TEST_CASE("wire codec: a custom message keeps all headers but secrets") {
   Fields fields = {{"Host", "x"},
                    {"Authorization", "Bearer secret"},

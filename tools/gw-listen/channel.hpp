@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "result.hpp"
+#include "wire_codec.hpp"
 
 namespace gw::listen {
 
@@ -18,6 +19,7 @@ struct Channel {
   std::string path = "/";     ///< begins with a slash, ends with one
   uint64_t max_body_bytes = UINT64_MAX;
   std::vector<std::string> allow_endpoints;  ///< empty: all
+  HeaderNames header_names;                  ///< that get their case back
   int line = 0;               ///< in the configuration file; 0: from the command line
 
   /// The address with the port that is really listened on.

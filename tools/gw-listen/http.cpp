@@ -49,7 +49,9 @@ std::optional<WireRefusal> check_fields(const RequestHead& head) {
   if (head.loose) return bad("malformed header");
   for (const auto& [name, value] : head.fields)
     if (!is_token(name) || has_control(value)) return bad("malformed header field");
-  if (count(head, "Host") != 1) return bad("exactly one Host header is required");
+  // The health check of a load balancer (HAProxy's) is HTTP/1.0 and names no host.
+  const bool bare_check = head.version == "1.0" && (head.method == "GET" || head.method == "HEAD");
+  if (const size_t hosts = count(head, "Host"); hosts != 1 && !(hosts == 0 && bare_check)) return bad("exactly one Host header is required");
   return std::nullopt;
 }
 

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "diag.hpp"
+#include "proxy.hpp"
 #include "units.hpp"
 
 namespace gw::listen {
@@ -141,6 +142,19 @@ Answer broken_body(Exchange::Read how, uint64_t got, const BodyPlan& plan) {
 
 }  // namespace
 
+namespace {
+
+void report_refused(const RequestHead& head, const Answer& answer, const std::string& id) {
+  const Field status("status", answer.status), reason("reason", answer.status == 404 ? "Not Found" : answer.text), from("from", head.from);
+  const std::string advice = answer.status == 400 ? proxy_advice(head) : "";
+  if (advice.empty())
+    event(Level::warn, "refused", {{"id", id}, status, reason, from});
+  else
+    event(Level::warn, "refused", {{"id", id}, status, reason, from, {"hint", advice}});
+}
+
+}  // namespace
+
 void Receiver::set_channels(std::vector<Channel> channels) {
   all_channels_.push_back(std::make_unique<const std::vector<Channel>>(std::move(channels)));
   channels_.store(all_channels_.back().get(), std::memory_order_release);
@@ -149,9 +163,7 @@ void Receiver::set_channels(std::vector<Channel> channels) {
 void Receiver::handle(Exchange& exchange) const {
   std::string id;
   Answer answer = route(exchange, id);
-  if (answer.status >= 400)
-    event(Level::warn, "refused",
-          {{"id", id}, {"status", answer.status}, {"reason", answer.status == 404 ? "Not Found" : answer.text}, {"from", exchange.head().from}});
+  if (answer.status >= 400) report_refused(exchange.head(), answer, id);
   exchange.send(answer);
 }
 
@@ -196,6 +208,7 @@ struct Receiver::Incoming {
 };
 
 Answer Receiver::receive(Exchange& exchange, const Channel& channel, const BodyPlan& plan, std::string& id) const {
+  if (is_probe(exchange.head())) return answer_probe(exchange, channel, plan);
   auto decoded = decode_wire_fields(exchange.head().fields);
   if (auto* refused = std::get_if<WireRefusal>(&decoded)) return refusal(std::move(*refused));
   Headers& wire_headers = std::get<Headers>(decoded);
@@ -206,7 +219,7 @@ Answer Receiver::receive(Exchange& exchange, const Channel& channel, const BodyP
   }
   const WireCall& call = std::get<WireCall>(read);
   id = call.id;
-  Headers headers = delivered_headers(std::move(wire_headers), call, context_.endpoint);
+  Headers headers = delivered_headers(std::move(wire_headers), call, context_.endpoint, channel.header_names);
   if (!allowed(channel, headers.get(header::originating_endpoint)))
     return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
   const Incoming in{exchange, channel, plan, call};
@@ -217,6 +230,23 @@ Answer Receiver::receive(Exchange& exchange, const Channel& channel, const BodyP
     case WireCall::Type::hold: return receive_message(in, std::move(headers));
   }
   return refusal(500, "Unexpected server error");
+}
+
+// Nothing is stored.
+Answer Receiver::answer_probe(Exchange& exchange, const Channel& channel, const BodyPlan& plan) const {
+  const WireCall none;
+  uint64_t bytes = 0;
+  Digest digest(Digest::Kind::sha256);
+  auto refused = copy_body({exchange, channel, plan, none}, UINT64_MAX, [&](std::string_view part) {
+    bytes += part.size();
+    digest.update(part);
+    return Result<void>();
+  });
+  if (refused) return *std::move(refused);
+  event(Level::info, "probe", {{"from", exchange.head().from}, {"body_bytes", bytes}});
+  Answer answer;
+  answer.text = probe_report(exchange.head(), context_.endpoint, bytes, hex(digest.finish()));
+  return answer;
 }
 
 Answer Receiver::receive_message(const Incoming& in, Headers&& headers) const {

@@ -51,6 +51,7 @@ class Receiver {
   Answer receive_property(const Incoming& in) const;
   Answer receive_message(const Incoming& in, Headers&& headers) const;
   Answer receive_ack(const Incoming& in) const;
+  Answer answer_probe(Exchange& exchange, const Channel& channel, const BodyPlan& plan) const;
   std::optional<Answer> copy_body(const Incoming& in, uint64_t file_above, const Write& write) const;
   std::variant<Received, Answer> read_body(const Incoming& in) const;
   /// nullopt: all properties are there and the headers point to them.

@@ -63,6 +63,8 @@ bool is_loose(const mg_request_info& info) {
   if (info.query_string) target_end = info.query_string + std::strlen(info.query_string);
   if (target_end + 1 != version - 5) return true;
   const char* line_end = version + std::strlen(version);
+  // Without fields the library has written NUL over the empty line too.
+  if (info.num_headers == 0) return line_end[1] != 0 || line_end[2] != 0 || line_end[3] != 0;
   for (int i = 0; i < info.num_headers; ++i) {
     const char* name = info.http_headers[i].name;
     const char* value = info.http_headers[i].value;

@@ -1,4 +1,5 @@
 // Options and configuration together.
+#include "config_names.hpp"
 #include "options.hpp"
 #include "units.hpp"
 
@@ -42,6 +43,7 @@ Result<std::vector<Channel>> channels_of_file(const Config& config) {
     if (!channel) return at_line(config, entry.line, channel.error().text);
     if (entry.max_body) channel->max_body_bytes = *entry.max_body;
     channel->line = entry.line;
+    channel->header_names = HeaderNames(split_list(entry.header_names));
     channels.push_back(*std::move(channel));
   }
   return channels;

@@ -16,6 +16,7 @@ WaitOptions wait_options;
 StatusOptions status_options;
 FlushOptions flush_options;
 ForwardOptions forward_options;
+ProbeOptions probe_options;
 char** words = nullptr;
 
 Command command(const char* name, const char* usage, const char* summary, const char* examples) {
@@ -56,7 +57,10 @@ Tool describe() {
   Command forward = command("forward", forward_usage, "carry stored messages to their sites", forward_examples);
   forward.define = [](CLI::App& app) { define_forward_options(app, forward_options); };
   forward.run = [](const CommonOptions&) -> Result<ExitCode> { return become_forwarder(words); };
-  tool.commands = {send_one, answer, wait, status, flush, forward};
+  Command probe = command("probe", probe_usage, "show what of a message arrives at a site, and what proxies do to it", probe_examples);
+  probe.define = [](CLI::App& app) { define_probe_options(app, probe_options); };
+  probe.run = [](const CommonOptions&) -> Result<ExitCode> { return become_forwarder(words); };
+  tool.commands = {send_one, answer, wait, status, flush, forward, probe};
   return tool;
 }
 

@@ -2,6 +2,7 @@
 // storing a message. `gw-send forward` becomes this program; it parses the same words again.
 #include "forward_options.hpp"
 #include "forwarder.hpp"
+#include "probe.hpp"
 #include "tool.hpp"
 
 using namespace gw;
@@ -9,6 +10,7 @@ using namespace gw;
 namespace {
 
 ForwardOptions options;
+ProbeOptions probe_options;
 
 ForwardJob::Mode mode_of(const ForwardOptions& chosen) {
   if (chosen.listed) return ForwardJob::Mode::listed;
@@ -40,6 +42,13 @@ int main(int argc, char** argv) {
   command.examples = forward_examples;
   command.define = [](CLI::App& app) { define_forward_options(app, options); };
   command.run = forward;
-  tool.commands.push_back(std::move(command));
+  Command probe;
+  probe.name = "probe";
+  probe.usage = probe_usage;
+  probe.summary = "show what arrives at a site";
+  probe.examples = probe_examples;
+  probe.define = [](CLI::App& app) { define_probe_options(app, probe_options); };
+  probe.run = [](const CommonOptions& common) { return probe_sites(probe_options, common); };
+  tool.commands = {std::move(command), std::move(probe)};
   return tool_main(argc, argv, tool);
 }
