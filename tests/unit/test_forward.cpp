@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "forward_options.hpp"
+#include "tools/gw-send/forward/arrivals.hpp"
 #include "tools/gw-send/forward/body_digest.hpp"
 #include "tools/gw-send/forward/http_client.hpp"
 #include "tools/gw-send/forward/policy_runner.hpp"
@@ -293,4 +294,14 @@ TEST_CASE("forward_options: command line over file, bad values named") {
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code == ExitCode::usage);
   }
+}
+
+TEST_CASE("probe: what became of the lines of a head") {
+  const std::string head = std::string("NServiceBus.Id: a") + '\0' + "Empty:" + '\0' + "X: 1" + '\0' + "Y: 2" + '\0' + "Z: 3" + '\0';
+  const HeadLines sent = lines_of_head(head);
+  REQUIRE(sent.size() == 5);
+  CHECK(sent[0] == std::pair<std::string, std::string>("NServiceBus.Id", "a"));
+  CHECK(sent[1] == std::pair<std::string, std::string>("Empty", ""));
+  const HeadLines arrived = {{"nservicebus.id", "a"}, {"Empty", ""}, {"X", "other"}, {"z", "other"}, {"Z", "3"}, {"Via", "p"}};
+  CHECK(compare_heads(sent, arrived) == std::vector<Arrival>{Arrival::lower_cased, Arrival::same, Arrival::changed, Arrival::lost, Arrival::same});
 }

@@ -9,6 +9,7 @@
 #include "tools/gw-listen/committer.hpp"
 #include "tools/gw-listen/http.hpp"
 #include "tools/gw-listen/options.hpp"
+#include "tools/gw-listen/proxy.hpp"
 #include "tools/gw-listen/receive.hpp"
 #include "units.hpp"
 
@@ -607,4 +608,32 @@ TEST_CASE("gw-listen: what waits is committed together, each waiter gets its own
   CHECK(refused == 480);
   CHECK(largest > 1);
   CHECK(batches < 24 * 200);
+}
+
+TEST_CASE("gw-listen: what a proxy has done is told") {
+  auto advice = [](std::vector<HeadField> fields) {
+    Request request;
+    request.fields = std::move(fields);
+    return proxy_advice(FakeExchange(request).head());
+  };
+  CHECK(advice({{"Host", "x"}}).empty());
+  CHECK(advice({{"Host", "x"}, {"Via", "1.1 p"}, {"nservicebus.calltype", "Submit"}}).empty());
+  for (const char* name : {"Via", "x-forwarded-for", "X-Forwarded-Proto", "Forwarded", "Content-MD5"})
+    CHECK(advice({{"Host", "x"}, {name, "v"}}).find(std::string(name) + ": v") != std::string::npos);
+}
+
+TEST_CASE("gw-listen: HTTP/1.0 health checks need no Host") {
+  auto status = [](const char* method, const char* version) {
+    Request request;
+    request.method = method;
+    request.version = version;
+    request.fields = {};
+    FakeExchange exchange(request);
+    const auto* refused = std::get_if<gw::WireRefusal>(&exchange.plan());
+    return refused ? refused->status : 200;
+  };
+  CHECK(status("GET", "1.0") == 200);
+  CHECK(status("HEAD", "1.0") == 200);
+  CHECK(status("GET", "1.1") == 400);
+  CHECK(status("POST", "1.0") == 400);
 }
