@@ -76,7 +76,7 @@ TEST_PROGRAM_SRC := $(sort $(filter-out tests/unit/%,$(wildcard tests/*/*.cpp)))
 TEST_PROGRAMS    := $(foreach s,$(TEST_PROGRAM_SRC),$(BUILD)/test-bin/$(basename $(notdir $(s))))
 
 .PHONY: all unit-tests test-programs deps help clean install uninstall lint demo bench crash powerloss interop \
-        check check-unit check-scenario check-meta check-crash check-model check-asan check-tsan
+        check check-unit check-scenario check-meta check-crash check-large check-model check-asan check-tsan
 all: $(PROGRAMS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
 unit-tests: $(BUILD)/unit-tests
 test-programs: $(TEST_PROGRAMS)
@@ -156,6 +156,9 @@ check-meta: ## help, options against manual, exit codes, lint
 check-crash: ## the quick crash and fault suites
 	@$(BUILD_TESTED)
 	@$(RUN_TESTS) $(sort $(wildcard tests/crash/*.t tests/fault/*.t))
+check-large: ## a body of 1 GiB out and in, memory watched (LARGE_MIB=1024; make check does it with 96)
+	@$(BUILD_TESTED)
+	@LARGE_MIB=$(or $(LARGE_MIB),1024) $(RUN_TESTS) tests/scenario/28-large.t
 check-model: ## the models of the queue, with seeded errors
 	@$(RUN_TESTS) $(sort $(wildcard tests/model/*.t))
 check-asan: ## unit tests and chosen scenarios under AddressSanitizer and UBSan
