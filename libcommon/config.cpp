@@ -177,6 +177,11 @@ AttributeRule list_rule(const char* name, std::vector<std::string>& into) {
   return {name, false, "names separated by commas", [&into](const std::string& v) { return !(into = split_list(v)).empty(); }};
 }
 
+AttributeRule origins_rule(const char* name, std::vector<std::string>& into) {
+  return {name, false, "origins of web pages like https://shop.example, separated by commas",
+          [&into](const std::string& v) { return !(into = split_list(v)).empty() && std::all_of(into.begin(), into.end(), origin_ok); }};
+}
+
 // One of two words.
 AttributeRule choice_rule(const char* name, std::string no, std::string yes, std::function<void(bool)> set) {
   std::string expected = no + " or " + yes;
@@ -415,7 +420,7 @@ void Reader::read_channel(const pugi::xml_node& node) {
              number_rule("MaxConcurrency", c.max_concurrency, 1, 10'000), path_rule("Cert", c.cert), path_rule("Key", c.key),
              path_rule("ClientCa", c.client_ca), path_rule("TokenFile", c.token_file), size_rule("MaxBody", c.max_body),
              url_rule("ReplyToUri", c.reply_to_uri), bool_rule("WebClients", c.web_clients), text_rule("Ciphers", c.ciphers),
-             text_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names)});
+             origins_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names)});
   check_pair(node, "Cert", c.cert, "Key", c.key);
   read_children(node, {{"Client", false, [this, &c](const pugi::xml_node& n) { read_client(n, c); }}});
   for (const ChannelConfig& other : config_.channels)

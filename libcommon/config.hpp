@@ -36,7 +36,8 @@ struct ChannelConfig {
   std::string cert, key, client_ca, token_file, reply_to_uri, ciphers;
   std::optional<uint64_t> max_body;
   bool web_clients = false;
-  std::string cors_origins, header_names;
+  std::vector<std::string> cors_origins;  ///< of web pages: scheme://host[:port]
+  std::string header_names;
   std::vector<ClientConfig> clients;
   int line = 0;
 };

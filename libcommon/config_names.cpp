@@ -82,6 +82,10 @@ bool http_url_ok(std::string_view url, bool wildcard) {
   return host_ok(authority, wildcard);
 }
 
+bool origin_ok(std::string_view text) {
+  return http_url_ok(text, false) && text.find_first_of("/?#", text.find("://") + 3) == std::string_view::npos;
+}
+
 bool window_ok(std::string_view window) {
   return window.size() == 11 && window[5] == '-' && time_of_day_ok(window.substr(0, 5)) && time_of_day_ok(window.substr(6)) &&
          window.substr(0, 5) != window.substr(6);

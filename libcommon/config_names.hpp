@@ -17,6 +17,8 @@ bool channel_type_ok(std::string_view type);
 bool is_http_type(std::string_view type);
 /// http(s)://HOST[:PORT][/PATH]; `wildcard` allows the hosts + and *.
 bool http_url_ok(std::string_view url, bool wildcard);
+/// http(s)://HOST[:PORT], as browsers name the origin of a page.
+bool origin_ok(std::string_view text);
 /// HH:MM-HH:MM, not the same time twice.
 bool window_ok(std::string_view window);
 /// sha256: and 64 hexadecimal digits.

@@ -1,11 +1,18 @@
 #include "reply_address.hpp"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <memory>
 
 #include "config_names.hpp"
 #include "diag.hpp"
+#include "queue.hpp"
+#include "unique_fd.hpp"
 
 namespace gw {
 namespace {
@@ -22,6 +29,36 @@ std::string host_name() {
   char name[256] = {};
   if (::gethostname(name, sizeof name - 1) != 0 || name[0] == '\0') return "localhost";
   return name;
+}
+
+constexpr const char* published_directory = "reply-to";
+constexpr size_t published_bytes_max = 8192;
+
+std::string directory_path(const std::string& root_path) { return root_path + "/" + published_directory; }
+
+/// Who may use the root may use this too.
+Result<UniqueFd> open_directory(const std::string& root_path, bool create, bool* for_group = nullptr) {
+  const std::string path = directory_path(root_path);
+  struct stat root {};
+  if (::stat(root_path.c_str(), &root) != 0) return errno_error("stat", root_path, errno);
+  const bool made = create && ::mkdir(path.c_str(), 0700) == 0;
+  if (create && !made && errno != EEXIST) return errno_error("create", path, errno);
+  UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!dir) return errno_error("open", path, errno);
+  if (made && ::fchmod(dir.get(), root.st_mode & 07777) != 0) return errno_error("change the mode of", path, errno);
+  if (for_group) *for_group = (root.st_mode & 0020) != 0;
+  return dir;
+}
+
+std::string read_published(int dir, const char* name) {
+  UniqueFd fd(::openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!fd) return "";
+  std::string text(published_bytes_max, '\0');
+  const ssize_t n = ::read(fd.get(), text.data(), text.size());
+  text.resize(n > 0 ? static_cast<size_t>(n) : 0);
+  if (!text.ends_with('\n') || text.find('\n') != text.size() - 1) return "";
+  text.pop_back();
+  return text;
 }
 
 /// The address says whether it is https; the original calls both http.
@@ -51,6 +88,41 @@ std::string originating_site(const std::vector<ChannelConfig>& channels, const s
           {{"address", chosen->address}, {"reply_to_uri", url}, {"hint", "ReplyToUri or --reply-to-uri says how other sites reach this one"}});
   }
   return type + "," + url;
+}
+
+Result<void> publish_originating_site(const std::string& root_path, const std::string& endpoint, const std::string& site) {
+  GW_TRY(check_queue_name(endpoint));
+  bool for_group = false;
+  GW_TRY_ASSIGN(UniqueFd dir, open_directory(root_path, true, &for_group));
+  if (read_published(dir.get(), endpoint.c_str()) == site) return {};
+  const std::string path = directory_path(root_path) + "/" + endpoint, text = site + "\n", fresh = "." + endpoint + "." + std::to_string(::getpid());
+  UniqueFd file(::openat(dir.get(), fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file) return errno_error("create", path, errno);
+  const bool written = ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+                       (!for_group || ::fchmod(file.get(), 0660) == 0) && ::fsync(file.get()) == 0 &&
+                       ::renameat(dir.get(), fresh.c_str(), dir.get(), endpoint.c_str()) == 0 && ::fsync(dir.get()) == 0;
+  if (written) return {};
+  Error error = errno_error("write", path, errno);
+  ::unlinkat(dir.get(), fresh.c_str(), 0);
+  return error;
+}
+
+std::map<std::string, std::string> published_originating_sites(const std::string& root_path) {
+  std::map<std::string, std::string> sites;
+  auto dir = open_directory(root_path, false);
+  if (!dir) return sites;
+  std::unique_ptr<DIR, int (*)(DIR*)> listed(::fdopendir(::fcntl(dir->get(), F_DUPFD_CLOEXEC, 3)), ::closedir);
+  while (const dirent* entry = listed ? ::readdir(listed.get()) : nullptr) {
+    if (!queue_name_ok(entry->d_name)) continue;
+    if (std::string site = read_published(dir->get(), entry->d_name); !site.empty()) sites.emplace(entry->d_name, std::move(site));
+  }
+  return sites;
+}
+
+int64_t published_stamp(const std::string& root_path) {
+  struct stat dir {};
+  if (::stat(directory_path(root_path).c_str(), &dir) != 0) return 0;
+  return static_cast<int64_t>(dir.st_mtim.tv_sec) * 1'000'000'000 + dir.st_mtim.tv_nsec;
 }
 
 }  // namespace gw

@@ -162,7 +162,8 @@ std::string custom_name(std::string name, const HeaderNames& own_names) {
 
 // Never believed from outside: set by the listener itself, or secrets of the connection.
 bool is_ours_or_secret(std::string_view name) {
-  return equal_no_case(name, "Gatepost.Site") || equal_no_case(name, "Authorization") || equal_no_case(name, "Proxy-Authorization");
+  return equal_no_case(name, "Gatepost.Site") || equal_no_case(name, "Authorization") || equal_no_case(name, "Proxy-Authorization") ||
+         equal_no_case(name, "Cookie");
 }
 
 // MSMQ ends ids with a NUL byte.

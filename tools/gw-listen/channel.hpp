@@ -20,6 +20,10 @@ struct Channel {
   uint64_t max_body_bytes = UINT64_MAX;
   std::vector<std::string> allow_endpoints;  ///< empty: all
   HeaderNames header_names;                  ///< that get their case back
+  bool is_default = false;
+  std::string reply_to_uri;                  ///< how others reach it; empty: by its address
+  bool web_clients = false;                  ///< messages in query strings
+  std::vector<std::string> cors_origins;     ///< of pages that may send messages
   int line = 0;               ///< in the configuration file; 0: from the command line
 
   /// The address with the port that is really listened on.

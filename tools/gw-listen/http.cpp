@@ -77,6 +77,7 @@ std::variant<BodyPlan, WireRefusal> read_framing(const RequestHead& head) {
 const char* standard_reason(int status) {
   switch (status) {
     case 200: return "OK";
+    case 204: return "No Content";
     case 400: return "Bad Request";
     case 403: return "Forbidden";
     case 404: return "Not Found";
@@ -138,23 +139,22 @@ bool is_web_client_query(std::string_view query) {
 
 std::string format_answer(const Answer& answer, bool closes, bool with_body, int64_t now_ms) {
   const bool is_error = answer.status >= 400;
-  const bool own_reason = is_error && answer.content_type != "text/html" && fits_status_line(answer.text);
+  const bool own_reason = is_error && answer.content_type != "text/html" && fits_status_line(answer.plain_text());
   std::string out;
   out.reserve(256 + answer.fields.size() + 2 * answer.text.size());
   out += "HTTP/1.1 ";
   out += std::to_string(answer.status);
   out += ' ';
-  out += own_reason ? std::string_view(answer.text) : std::string_view(standard_reason(answer.status));
-  out += "\r\nContent-Type: ";
-  out += answer.content_type;
+  out += own_reason ? std::string_view(answer.plain_text()) : std::string_view(standard_reason(answer.status));
+  if (answer.status != 204) out.append("\r\nContent-Type: ").append(answer.content_type);
   out += "\r\nDate: ";
   out += format_http_date(now_ms);
   out += "\r\n";
   out += answer.fields;
   if (closes) out += "Connection: close\r\n";
-  out += "X-Content-Type-Options: nosniff\r\nContent-Length: ";
-  out += std::to_string(answer.text.size());
-  out += "\r\n\r\n";
+  out += "X-Content-Type-Options: nosniff\r\n";
+  if (answer.status != 204) out += "Content-Length: " + std::to_string(answer.text.size()) + "\r\n";
+  out += "\r\n";
   if (with_body) out += answer.text;
   return out;
 }

@@ -40,9 +40,11 @@ struct RequestHead {
 struct Answer {
   int status = 200;
   std::string text;                     ///< the body; of an error also the reason phrase
+  std::string reason;                   ///< the reason phrase, if it is not that
   std::string_view content_type = "application/json; charset=utf-8";
   std::string fields;                   ///< further header lines, each with CRLF
   bool close() const { return status >= 400; }
+  const std::string& plain_text() const { return reason.empty() ? text : reason; }
 };
 
 /// The bytes of an answer. `closes`: this is the connection's last one. A HEAD request gets no body.

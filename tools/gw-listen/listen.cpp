@@ -13,6 +13,7 @@
 #include "dedup_store.hpp"
 #include "diag.hpp"
 #include "receive.hpp"
+#include "reply_address.hpp"
 #include "server.hpp"
 #include "units.hpp"
 
@@ -54,6 +55,20 @@ void end_in_time() {
     event(Level::warn, "requests-cut", {{"reason", "connections did not end in time"}});
     ::_exit(0);
   }).detach();
+}
+
+/// So that forwarders of this root tell it to others. A listener works without.
+void publish_address(const Root& root, const Settings& settings) {
+  std::vector<ChannelConfig> channels;
+  for (const Channel& channel : settings.channels) {
+    ChannelConfig& made = channels.emplace_back();
+    made.address = channel.url();
+    made.is_default = channel.is_default;
+    made.reply_to_uri = channel.reply_to_uri;
+  }
+  const std::string site = originating_site(channels, settings.reply_to_uri);
+  if (auto done = publish_originating_site(root.path(), settings.endpoint, site); !done)
+    event(Level::warn, "reply-address-unpublished", {{"reason", done.error().text}});
 }
 
 bool same_addresses(const std::vector<Channel>& a, const std::vector<Channel>& b) {
@@ -117,6 +132,7 @@ Result<void> Listener::start() {
 
 Result<ExitCode> Listener::run() {
   GW_TRY(start());
+  publish_address(*root_, settings_);
   for (const Channel& channel : settings_.channels) {
     event(Level::info, "listening", {{"url", channel.url()}, {"endpoint", settings_.endpoint}});
     GW_TRY(print_ready("ready " + channel.url()));
@@ -161,6 +177,7 @@ void Listener::reload() {
   for (size_t i = 0; i < fresh->channels.size(); ++i) fresh->channels[i].port = settings_.channels[i].port;
   settings_.channels = fresh->channels;
   receiver_->set_channels(settings_.channels);
+  publish_address(*root_, settings_);
   event(Level::info, "config-read", {{"path", config_file_.path()}});
 }
 

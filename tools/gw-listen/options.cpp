@@ -26,6 +26,8 @@ Tool make_tool() {
         ->type_name("URL");
     app.add_option("--max-body", options.max_body, "refuse larger bodies with 413 [no limit]")->type_name("SIZE");
     app.add_option("--min-free", options.min_free, "refuse messages when less space is free [256M, or a 16th of a small disk]")->type_name("SIZE");
+    app.add_option("--reply-to-uri", options.reply_to_uri, "the address that other sites send replies to [the default channel's]")->type_name("U");
+    app.add_flag("--web-clients", options.web_clients, "accept messages in query strings and callbacks, from any page in a browser");
     app.add_option("--allow-endpoint", options.allow_endpoints, "accept only this OriginatingEndpoint; may be given again [all]")
         ->type_name("E");
   };

@@ -15,10 +15,13 @@ namespace gw::listen {
 struct Options {
   std::string endpoint, max_body, min_free;
   std::vector<std::string> channels, allow_endpoints;
+  std::string reply_to_uri;
+  bool web_clients = false;
 };
 
 struct Settings {
   std::string endpoint;
+  std::string reply_to_uri;  ///< of the command line
   uint64_t min_free_bytes = min_free_bytes_default;
   std::vector<Channel> channels;
 };

@@ -5,6 +5,7 @@
 #include "diag.hpp"
 #include "proxy.hpp"
 #include "units.hpp"
+#include "web_client.hpp"
 
 namespace gw::listen {
 
@@ -140,12 +141,29 @@ Answer broken_body(Exchange::Read how, uint64_t got, const BodyPlan& plan) {
   return refusal(400, std::move(text));
 }
 
+std::optional<Answer> skip_body(Exchange& exchange, const Channel& channel) {
+  const BodyPlan& plan = std::get<BodyPlan>(exchange.plan());
+  if (!plan.chunked && plan.length == 0) return std::nullopt;
+  if (plan.expects_continue) exchange.send_continue();
+  std::string buffer(read_bytes, '\0');
+  uint64_t size = 0;
+  while (plan.chunked || size < plan.length) {
+    size_t got = 0;
+    const Exchange::Read how = exchange.read(buffer.data(), buffer.size(), got);
+    if (how == Exchange::Read::end && plan.chunked) break;
+    if (how != Exchange::Read::data) return broken_body(how, size, plan);
+    size += got;
+    if (size > channel.max_body_bytes) return refusal(413, "body larger than " + std::to_string(channel.max_body_bytes) + " bytes");
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 namespace {
 
 void report_refused(const RequestHead& head, const Answer& answer, const std::string& id) {
-  const Field status("status", answer.status), reason("reason", answer.status == 404 ? "Not Found" : answer.text), from("from", head.from);
+  const Field status("status", answer.status), reason("reason", answer.status == 404 ? "Not Found" : answer.plain_text()), from("from", head.from);
   const std::string advice = answer.status == 400 ? proxy_advice(head) : "";
   if (advice.empty())
     event(Level::warn, "refused", {{"id", id}, status, reason, from});
@@ -181,15 +199,35 @@ Answer Receiver::route(Exchange& exchange, std::string& id) const {
   }
   const Channel* channel = find_channel(*channels_.load(std::memory_order_acquire), head.port, path);
   if (!channel) return not_found();
+  Answer answer = serve(exchange, *channel, id);
+  allow_origin(*channel, head, answer);
+  return answer;
+}
+
+Answer Receiver::serve(Exchange& exchange, const Channel& channel, std::string& id) const {
+  const RequestHead& head = exchange.head();
+  if (auto answer = answer_origin(channel, head)) return *std::move(answer);
+  const bool reads = head.method == "GET" || head.method == "HEAD";
   if (!reads && head.method != "POST") return refusal(405, "Method Not Allowed", "Allow: GET, HEAD, POST\r\n");
-  if (head.has_query && is_web_client_query(head.query))
-    return refusal(403, "messages in query strings and callbacks are not accepted here");
-  if (reads) {
-    if (head.find(wire::call_type)) return refusal(405, "messages are sent with POST", "Allow: POST\r\n");
-    return status_page();
+  bool is_message = !reads || head.find(wire::call_type);
+  WebQuery query;
+  if (head.has_query) {
+    const bool in_query = is_web_client_query(head.query);
+    if (in_query && !channel.web_clients) return refusal(403, "messages in query strings and callbacks are not accepted here");
+    is_message |= in_query;
+    if (channel.web_clients) {
+      auto read = read_web_query(head.query);
+      if (auto* refused = std::get_if<WireRefusal>(&read)) return refusal(std::move(*refused));
+      query = std::get<WebQuery>(std::move(read));
+    }
   }
+  if (!is_message) return status_page();
+  if (reads && (!channel.web_clients || head.method == "HEAD"))
+    return refusal(405, "messages are sent with POST", channel.web_clients ? "Allow: GET, POST\r\n" : "Allow: POST\r\n");
   if (context_.stopping()) return refusal(503, "this listener is stopping", "Retry-After: 1\r\n");
-  return receive(exchange, *channel, std::get<BodyPlan>(exchange.plan()), id);
+  Answer answer = receive(exchange, channel, query, id);
+  if (query.callback) wrap_in_callback(answer, *query.callback);
+  return answer;
 }
 
 Answer Receiver::status_page() const {
@@ -207,11 +245,19 @@ struct Receiver::Incoming {
   const WireCall& call;
 };
 
-Answer Receiver::receive(Exchange& exchange, const Channel& channel, const BodyPlan& plan, std::string& id) const {
-  if (is_probe(exchange.head())) return answer_probe(exchange, channel, plan);
+Answer Receiver::receive(Exchange& http, const Channel& channel, const WebQuery& query, std::string& id) const {
+  if (is_probe(http.head())) return answer_probe(http, channel, std::get<BodyPlan>(http.plan()));
+  // A body in the query replaces the other one, which nobody looks at.
+  std::optional<MessageExchange> in_query;
+  if (query.message) {
+    if (auto refused = skip_body(http, channel)) return *std::move(refused);
+    in_query.emplace(http, *query.message);
+  }
+  Exchange& exchange = in_query ? static_cast<Exchange&>(*in_query) : http;
   auto decoded = decode_wire_fields(exchange.head().fields);
   if (auto* refused = std::get_if<WireRefusal>(&decoded)) return refusal(std::move(*refused));
   Headers& wire_headers = std::get<Headers>(decoded);
+  query.merge_into(wire_headers);
   auto read = read_wire_call(wire_headers);
   if (auto* refused = std::get_if<WireRefusal>(&read)) {
     id = std::string(wire_headers.get(wire::id));
@@ -222,7 +268,7 @@ Answer Receiver::receive(Exchange& exchange, const Channel& channel, const BodyP
   Headers headers = delivered_headers(std::move(wire_headers), call, context_.endpoint, channel.header_names);
   if (!allowed(channel, headers.get(header::originating_endpoint)))
     return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
-  const Incoming in{exchange, channel, plan, call};
+  const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call};
   switch (call.type) {
     case WireCall::Type::data_bus_property: return receive_property(in);
     case WireCall::Type::ack: return receive_ack(in);

@@ -16,6 +16,8 @@
 
 namespace gw::listen {
 
+struct WebQuery;
+
 /// What the pipeline needs of its surroundings.
 struct ReceiverContext {
   std::string endpoint;
@@ -47,7 +49,8 @@ class Receiver {
   struct Incoming;
   using Write = std::function<Result<void>(std::string_view)>;
   Answer route(Exchange& exchange, std::string& id) const;
-  Answer receive(Exchange& exchange, const Channel& channel, const BodyPlan& plan, std::string& id) const;
+  Answer serve(Exchange& exchange, const Channel& channel, std::string& id) const;
+  Answer receive(Exchange& http, const Channel& channel, const WebQuery& query, std::string& id) const;
   Answer receive_property(const Incoming& in) const;
   Answer receive_message(const Incoming& in, Headers&& headers) const;
   Answer receive_ack(const Incoming& in) const;

@@ -1,6 +1,7 @@
 // Options and configuration together.
 #include "config_names.hpp"
 #include "options.hpp"
+#include "reply_address.hpp"
 #include "units.hpp"
 
 namespace gw::listen {
@@ -25,7 +26,6 @@ const char* unsupported(const ChannelConfig& channel) {
   if (!channel.cert.empty() || !channel.key.empty() || !channel.client_ca.empty() || !channel.ciphers.empty() || !channel.clients.empty())
     return "TLS is not supported by this version: put a TLS proxy in front and leave Cert, Key, ClientCa, Ciphers and Client out";
   if (!channel.token_file.empty()) return "TokenFile is not supported by this version";
-  if (channel.web_clients || !channel.cors_origins.empty()) return "WebClients and CorsOrigins are not supported by this version";
   return nullptr;
 }
 
@@ -42,6 +42,10 @@ Result<std::vector<Channel>> channels_of_file(const Config& config) {
     auto channel = parse_channel(entry.address);
     if (!channel) return at_line(config, entry.line, channel.error().text);
     if (entry.max_body) channel->max_body_bytes = *entry.max_body;
+    channel->is_default = entry.is_default;
+    channel->reply_to_uri = entry.reply_to_uri;
+    channel->web_clients = entry.web_clients;
+    channel->cors_origins = entry.cors_origins;
     channel->line = entry.line;
     channel->header_names = HeaderNames(split_list(entry.header_names));
     channels.push_back(*std::move(channel));
@@ -54,6 +58,8 @@ Result<std::vector<Channel>> channels_of_file(const Config& config) {
 Result<Settings> resolve_settings(const Options& options, const Config& config) {
   Settings settings;
   settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
+  GW_TRY(check_reply_to_uri(options.reply_to_uri));
+  settings.reply_to_uri = options.reply_to_uri;
   if (settings.endpoint.empty()) return usage("no endpoint: give --endpoint E, or Endpoint in " + in_the_file(config));
   GW_TRY(check_queue_name(settings.endpoint));
   GW_TRY(check_queue_name(settings.endpoint + ".gateway"));
@@ -73,6 +79,7 @@ Result<Settings> resolve_settings(const Options& options, const Config& config) 
     if (!options.max_body.empty()) {
       GW_TRY_ASSIGN(channel.max_body_bytes, size_option("--max-body", options.max_body));
     }
+    channel.web_clients |= options.web_clients;
     if (!options.allow_endpoints.empty()) channel.allow_endpoints = options.allow_endpoints;
   }
   if (auto checked = check_channels(settings.channels); !checked) {

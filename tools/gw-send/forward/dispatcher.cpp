@@ -159,6 +159,7 @@ bool Dispatcher::tick() {
   ticked_ms_ = now;
   if (job_.mode != ForwardJob::Mode::listed) reload_if_changed();
   look_for_other_forwarders();
+  read_published();
   if (auto opened = open_outboxes(); !opened) fail(opened.error());
   if (auto found = find_gateway_queues(); !found) event(Level::error, "queues-unreadable", {{"reason", found.error().text}});
   if (!late_outcomes_.empty()) settle({});

@@ -87,6 +87,7 @@ class Dispatcher {
   Result<void> open_error_queue();
   Result<void> open_store();
   void look_for_other_forwarders();
+  void read_published();
   void list_what_is_due();
 
   // queues E.gateway (dispatcher_gateway.cpp)
@@ -121,6 +122,7 @@ class Dispatcher {
   std::vector<Claim> claim_listed(Site& site, size_t wanted, int64_t now_ms);
   void dispatch(Site& site, Claim claim, int64_t now_ms);
   void set_head(Transfer& transfer, const std::string& md5);
+  const std::string& originating_site_of(const Message& message) const;
   void give_up_old(Site& site, int64_t now_ms);
 
   // settling (dispatcher_settle.cpp)
@@ -146,7 +148,9 @@ class Dispatcher {
   ForwardJob job_;
   ConfigWatch config_file_;
   std::shared_ptr<const ForwardSettings> settings_;
-  std::string originating_site_;
+  std::string originating_site_;  // of the command line or the configuration; empty: what the listeners of this root have published
+  std::map<std::string, std::string> published_sites_;
+  int64_t published_stamp_ = 0;
   Queue error_queue_;
   std::vector<SitePtr> sites_;
   std::unordered_map<std::string, size_t> site_by_key_;

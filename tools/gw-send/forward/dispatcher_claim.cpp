@@ -131,11 +131,20 @@ void Dispatcher::dispatch(Site& site, Claim claim, int64_t now) {
     batch_.push_back(std::move(transfer));
 }
 
+/// Of its own endpoint, else of ours, else of the only one that listens here.
+const std::string& Dispatcher::originating_site_of(const Message& message) const {
+  static const std::string unknown;
+  if (!originating_site_.empty()) return originating_site_;
+  for (const std::string& endpoint : {std::string(message.headers.get(header::originating_endpoint)), settings_->endpoint})
+    if (auto known = published_sites_.find(endpoint); known != published_sites_.end()) return known->second;
+  return published_sites_.size() == 1 ? published_sites_.begin()->second : unknown;
+}
+
 void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
   const Message& message = std::as_const(transfer.claim).message();
   RequestContext context;
   context.failures = transfer.claim.info().failures;
-  context.originating_site = originating_site_;
+  context.originating_site = originating_site_of(message);
   // Who asked is not known: an old receiver says so by an error, and a retry then has what it wants.
   context.original_version_1 = transfer.target->original_version_1 || (context.failures > 0 && is_unlisted_key(transfer.target->key));
   context.lower_case_names = transfer.target->lower_case_names;

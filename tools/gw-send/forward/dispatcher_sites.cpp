@@ -72,6 +72,7 @@ Result<void> Dispatcher::configure(const Config& config) {
   settings_ = std::make_shared<const ForwardSettings>(std::move(settings));
   policy_program_ = std::move(policy_program);
   originating_site_ = originating_site(config.channels, settings_->reply_to_uri);
+  read_published();
   configured_sites_ = config.sites;
   for (SitePtr& site : sites_) site->target.reset();
   for (const SiteConfig* site : chosen) configure_site(*site);
@@ -168,6 +169,13 @@ void Dispatcher::look_for_other_forwarders() {
     site->other_pid = pid;
     site->look = true;
   }
+}
+
+void Dispatcher::read_published() {
+  const int64_t stamp = published_stamp(root_.path());
+  if (stamp == published_stamp_) return;
+  published_stamp_ = stamp;
+  published_sites_ = published_originating_sites(root_.path());
 }
 
 /// --once: what is due now, each once.
