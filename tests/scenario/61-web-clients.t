@@ -13,8 +13,8 @@ request() { # METHOD TARGET FIELD...: no body
 }
 gets() { # STATUS TEXT FILE [WHAT]: the answer to a request, its body and whether it closes
   run_ok http "$port" --reason "$3"
-  local name status text closed reason rest
-  IFS=$'\t' read -r name status text closed reason rest <<<"$out"
+  local status text
+  IFS=$'\t' read -r _ status text _ <<<"$out"
   same "$1 $2" "$status $text" "${4:-$3}"
 }
 count() { queue-inspect list Store1 --all --json 2>/dev/null | wc -l; }
