@@ -115,7 +115,9 @@ bool readable_now(int fd) {
 // A body while it is read, with the digests that its message will need.
 class Collector {
  public:
-  Collector(Root& root, const MessageOptions& options, bool digest) : writer_(root.body_writer()) {
+  /// Without a root the bytes are counted only.
+  Collector(Root* root, const MessageOptions& options, bool digest) {
+    if (root) writer_.emplace(root->body_writer());
     if (digest || options.unique) body_digest_.emplace(Digest::Kind::sha256);
     if (options.unique) {
       id_digest_.emplace(Digest::Kind::sha256);
@@ -126,7 +128,8 @@ class Collector {
   Result<void> write(std::string_view bytes) {
     if (body_digest_) body_digest_->update(bytes);
     if (id_digest_) id_digest_->update(bytes);
-    return writer_.write(bytes);
+    size_ += bytes.size();
+    return writer_ ? writer_->write(bytes) : Result<void>();
   }
   Result<void> finish(Draft& into) {
     if (body_digest_) {
@@ -135,12 +138,15 @@ class Collector {
       into.key_id = true;
     }
     if (id_digest_) into.message.headers.set(header::message_id, hex(id_digest_->finish()));
-    GW_TRY_ASSIGN(into.message.body, std::move(writer_).finish());
+    if (!writer_) return {};
+    GW_TRY_ASSIGN(into.message.body, std::move(*writer_).finish());
     return {};
   }
+  uint64_t size() const { return size_; }
 
  private:
-  BodyWriter writer_;
+  std::optional<BodyWriter> writer_;
+  uint64_t size_ = 0;
   std::optional<Digest> body_digest_, id_digest_;
 };
 
@@ -196,7 +202,7 @@ struct MessageSource::Impl {
   Headers preset;
   UniqueFd input, directory, sent;
   std::string input_name;
-  std::string endpoint;
+  std::string endpoint, machine;
   Root* root = nullptr;
   const StoreBatch* store = nullptr;
   bool print_ids = true, keep = false;
@@ -225,6 +231,7 @@ struct MessageSource::Impl {
   std::vector<Told> to_tell(const std::vector<Draft>& batch) const;
   void report(Draft& one, const Told& told, PutOutcome outcome, std::optional<Error>& first_error);
   void print(const Draft& one, const Told& told, bool was_there);
+  Result<Draft> read_single(Collector& body);
   Result<void> run_single();
   Result<void> run_stream();
   Result<bool> take_chunk(std::string_view chunk, char end, std::optional<Collector>& current);
@@ -233,7 +240,7 @@ struct MessageSource::Impl {
   Result<std::vector<std::string>> directory_names();
   Result<void> add_file(const std::string& name);
   Result<void> file_sent(const Draft& one, const FileIdentity& file);
-  Collector collector() { return Collector(*root, options, !options.id.empty() || !options.from_dir.empty()); }
+  Collector collector() { return Collector(root, options, !options.id.empty() || !options.from_dir.empty()); }
 };
 
 Draft MessageSource::Impl::draft() {
@@ -245,7 +252,7 @@ Draft MessageSource::Impl::draft() {
   headers.set(header::conversation_id, new_message_id());
   headers.set(header::message_intent, "Send");
   headers.set(header::time_sent, format_nsb_time(now));
-  headers.set(header::originating_machine, root->machine());
+  headers.set(header::originating_machine, machine);
   if (!endpoint.empty()) headers.set(header::originating_endpoint, endpoint);
   if (!options.content_type.empty()) headers.set(header::content_type, options.content_type);
   if (!options.type.empty()) headers.set(header::enclosed_message_types, options.type);
@@ -330,9 +337,8 @@ Result<void> MessageSource::Impl::flush() {
   return {};
 }
 
-Result<void> MessageSource::Impl::run_single() {
+Result<Draft> MessageSource::Impl::read_single(Collector& body) {
   Draft made = draft();
-  Collector body = collector();
   std::string buffer(read_bytes, '\0');
   for (;;) {
     GW_TRY_ASSIGN(size_t n, read_some(input.get(), buffer.data(), buffer.size(), input_name));
@@ -340,6 +346,12 @@ Result<void> MessageSource::Impl::run_single() {
     GW_TRY(body.write(std::string_view(buffer.data(), n)));
   }
   if (!options.file.empty() && options.file != "-") made.message.headers.set(header::file_name, base_name(options.file));
+  return made;
+}
+
+Result<void> MessageSource::Impl::run_single() {
+  Collector body = collector();
+  GW_TRY_ASSIGN(Draft made, read_single(body));
   GW_TRY(add(std::move(made), std::move(body)));
   return flush();
 }
@@ -507,6 +519,7 @@ Result<MessageSource> MessageSource::open_files(const MessageOptions& options, c
 
 Result<ExitCode> MessageSource::run(Root& root, const std::string& endpoint, const StoreBatch& store, bool print_ids) {
   impl_->root = &root;
+  impl_->machine = root.machine();
   impl_->endpoint = endpoint;
   impl_->store = &store;
   impl_->print_ids = print_ids;
@@ -518,6 +531,18 @@ Result<ExitCode> MessageSource::run(Root& root, const std::string& endpoint, con
 }
 
 void MessageSource::preset_headers(Headers headers) { impl_->preset = std::move(headers); }
+Result<MessageSource::Preview> MessageSource::preview(const std::string& machine, const std::string& endpoint) {
+  if (impl_->stream()) return Error{ExitCode::usage, 0, "--dry-run shows one message: no --lines, -0 or --from-dir"};
+  impl_->machine = machine;
+  impl_->endpoint = endpoint;
+  Collector body = impl_->collector();
+  GW_TRY_ASSIGN(Draft made, impl_->read_single(body));
+  const uint64_t size = body.size();
+  GW_TRY(impl_->add(std::move(made), std::move(body)));
+  Draft& shown = impl_->pending.back();
+  return Preview{std::move(shown.message), size, shown.due_at_ms};
+}
+
 void MessageSource::keep_ids() { impl_->keep = true; }
 const std::vector<std::string>& MessageSource::ids() const { return impl_->kept; }
 

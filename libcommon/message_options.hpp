@@ -64,6 +64,13 @@ class MessageSource {
   /// `endpoint`: OriginatingEndpoint, may be empty. Prints ids as CLI.md says unless `print_ids` is false. Returns the exit code.
   /// bad_data: an id is there already with another body.
   Result<ExitCode> run(Root& root, const std::string& endpoint, const StoreBatch& store, bool print_ids = true);
+  /// What run() would store of the one message, without a root: the body is read and counted. usage: it is a stream.
+  struct Preview {
+    Message message;  ///< without its body
+    uint64_t body_bytes = 0;
+    int64_t due_at_ms = 0;
+  };
+  Result<Preview> preview(const std::string& machine, const std::string& endpoint);
   /// The ids that run() stored or found stored already; kept only if asked for before run().
   void keep_ids();
   const std::vector<std::string>& ids() const;

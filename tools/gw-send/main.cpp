@@ -34,7 +34,9 @@ Tool describe() {
   tool.summary = "send messages to other sites";
   Command send_one = command("", "--to SITES [--wait delivered [--timeout T]] [OPTION]... [FILE | -]", "store a message for sites, print its id",
                              "  gw-send --to Store1,Store2 --type Prices.PriceFile prices.csv\n"
+                             "  gw-send --to 'Store*' --dry-run prices.csv\n"
                              "  mysqldump shop | gw-send --to 'Store*' --wait delivered --timeout 10m\n");
+  send_one.changes_by_selection = true;
   send_one.define = [](CLI::App& app) { define_send_options(app, send_options); };
   send_one.run = [](const CommonOptions& common) { return send(send_options, common); };
   Command answer = command("reply", "reply [--of ID:QUEUE] [OPTION]... [FILE | -]", "answer the message that a handler has got, print the answer's id",

@@ -1,10 +1,14 @@
 #include "send.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "diag.hpp"
 #include "forward_program.hpp"
+#include "json.hpp"
 #include "outbox.hpp"
 #include "outboxes.hpp"
 #include "units.hpp"
@@ -181,6 +185,40 @@ Result<ExitCode> send_and_wait(const SendOptions& options, const CommonOptions& 
   return watch.report(common);
 }
 
+std::string machine_name(const CommonOptions& common) {
+  if (auto root = open_root(common, false)) return (*root)->machine();
+  char name[256] = "";
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+/// --dry-run: where the message would go and what it would be. Stores nothing, creates nothing.
+Result<ExitCode> show_only(const CommonOptions& common, MessageSource& source, const std::vector<const SiteConfig*>& sites,
+                           const std::string& endpoint) {
+  GW_TRY_ASSIGN(auto preview, source.preview(machine_name(common), endpoint));
+  std::vector<Destination> destinations;
+  for (const SiteConfig* site : sites) destinations.push_back({*site, Queue()});
+  GW_TRY(check_message(preview.message, destinations));
+  bool first = true;
+  for (const Destination& destination : destinations) {
+    const SiteConfig& site = destination.site;
+    const Message copy = copy_for(preview.message, destination);
+    if (common.json) {
+      JsonObject headers, object;
+      for (const auto& [name, value] : copy.headers.entries()) headers.add(name, value);
+      object.add("site", site.key).add("channel_type", site.channel_type).add("address", site.address);
+      if (!site.window.empty()) object.add("window", site.window);
+      object.add("body_bytes", preview.body_bytes).add_time("due_at", preview.due_at_ms).add_raw("headers", headers.str());
+      out(object.str() + "\n");
+      continue;
+    }
+    if (!std::exchange(first, false)) out("\n");
+    out(site.key + "\t" + site.channel_type + "\t" + site.address + "\t" + (site.window.empty() ? "always" : site.window) + "\t" +
+        std::to_string(preview.body_bytes) + "\n" + headers_to_text(copy.headers));
+  }
+  return ExitCode::ok;
+}
+
 }  // namespace
 
 Result<ExitCode> send(const SendOptions& options, const CommonOptions& common) {
@@ -189,9 +227,10 @@ Result<ExitCode> send(const SendOptions& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto sites, resolve_sites(config, options.to));
   for (const SiteConfig* site : sites) GW_TRY(check_queue_name(outbox_of_site(site->key)));
   GW_TRY_ASSIGN(MessageSource source, MessageSource::open_files(options.message, common));
+  const std::string& endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
+  if (common.dry_run) return show_only(common, source, sites, endpoint);
   GW_TRY_ASSIGN(auto root, open_root(common, true));
   GW_TRY_ASSIGN(auto destinations, open_destinations(*root, sites));
-  const std::string& endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
   const bool forwarded = all_have_forwarder(*root, destinations);
   Storer store(*root, std::move(destinations));
   if (!options.wait.empty()) return send_and_wait(options, common, *root, source, store, endpoint, forwarded);
