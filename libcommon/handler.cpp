@@ -76,8 +76,8 @@ void ScratchDir::sweep(const std::string& parent) {
   ::closedir(listing);
 }
 
-Result<std::unique_ptr<ScratchDir>> ScratchDir::create() {
-  std::string parent = parent_directory();
+Result<std::unique_ptr<ScratchDir>> ScratchDir::create(const std::string& wanted) {
+  const std::string parent = wanted.empty() ? parent_directory() : wanted;
   sweep(parent);
   std::string pattern = parent + "/" + std::string(scratch_prefix) + "XXXXXX";
   for (int attempt = 0; attempt < 100; ++attempt) {
@@ -101,13 +101,25 @@ Result<void> ScratchDir::write(const std::string& name, std::string_view bytes) 
   std::string path = path_ + "/" + name;
   constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
   UniqueFd fd(::openat(dir_.get(), name.c_str(), flags, 0600));
-  // Somebody tidied up: make it anew under the same name.
-  if (!fd && errno == ENOENT && ::mkdir(path_.c_str(), 0700) == 0) {
-    dir_ = UniqueFd(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (dir_ && ::flock(dir_.get(), LOCK_EX | LOCK_NB) == 0) fd = UniqueFd(::openat(dir_.get(), name.c_str(), flags, 0600));
-  }
+  if (!fd && errno == ENOENT && make_again()) fd = UniqueFd(::openat(dir_.get(), name.c_str(), flags, 0600));
   if (!fd) return errno_error("create", path, errno);
   return write_all(fd.get(), bytes, path);
+}
+
+// Somebody tidied up: the same name anew.
+Result<void> ScratchDir::make_again() {
+  if (::mkdir(path_.c_str(), 0700) != 0) return errno_error("create", path_, errno);
+  dir_ = UniqueFd(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!dir_ || ::flock(dir_.get(), LOCK_EX | LOCK_NB) != 0) return errno_error("open", path_, errno);
+  return {};
+}
+
+Result<std::string> ScratchDir::make_directory(const std::string& name) {
+  remove(name);
+  int made = ::mkdirat(dir_.get(), name.c_str(), 0700);
+  if (made != 0 && errno == ENOENT && make_again()) made = ::mkdirat(dir_.get(), name.c_str(), 0700);
+  if (made != 0) return errno_error("create", path_ + "/" + name, errno);
+  return path_ + "/" + name;
 }
 
 void ScratchDir::remove(const std::string& name) {
@@ -219,7 +231,7 @@ std::string message_key(const std::string& queue, const std::string& id, uint64_
 }
 
 std::vector<std::string> handler_environment(const HandlerSettings& settings, const MessageInfo& info, const Message& message,
-                                             const std::string& headers_file, const std::string& body_file) {
+                                             const std::string& headers_file, const std::string& body_file, const std::string& outbox) {
   const std::string id = message.id();
   const std::pair<const char*, std::string> own[] = {
       {"GW_MESSAGE_ID", id},
@@ -233,6 +245,7 @@ std::vector<std::string> handler_environment(const HandlerSettings& settings, co
       {"GW_FILE_NAME", std::string(message.headers.get(header::file_name))},
       {"GW_HEADERS_FILE", headers_file},
       {"GW_BODY_FILE", body_file},
+      {"GW_OUTBOX", outbox},
       {"GW_ROOT", settings.root},
       {"GW_CONFIG", settings.config},
   };
@@ -242,7 +255,7 @@ std::vector<std::string> handler_environment(const HandlerSettings& settings, co
     if (std::none_of(std::begin(own), std::end(own), [&](const auto& o) { return name == o.first; })) list.emplace_back(*variable);
   }
   for (const auto& [name, value] : own) {
-    if (std::string_view(name) == "GW_CONFIG" && value.empty()) continue;
+    if (value.empty() && (std::string_view(name) == "GW_CONFIG" || std::string_view(name) == "GW_OUTBOX")) continue;
     if (value.find('\0') != std::string::npos || value.size() > environment_value_bytes_max) continue;
     list.push_back(std::string(name) + "=" + value);
   }
@@ -316,18 +329,26 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
   }
   GW_TRY_ASSIGN(Pipe out, open_pipe());
   GW_TRY_ASSIGN(Pipe err, open_pipe());
+  std::string outbox;
+  if (settings.outboxes) {
+    GW_TRY_ASSIGN(outbox, settings.outboxes->make_directory(stem));
+  }
   ChildSpec spec{
-      settings.program, std::move(arguments), handler_environment(settings, info, message, scratch.path() + "/" + headers_name, body_path),
+      settings.program, std::move(arguments), handler_environment(settings, info, message, scratch.path() + "/" + headers_name, body_path, outbox),
       in.get(),         out.out.get(),      err.out.get()};
   auto child = Child::start(spec);
   if (!child) {
     for (const std::string& name : files) scratch.remove(name);
+    if (settings.outboxes) settings.outboxes->remove(stem);
     // All arguments and the environment together are limited, too.
     if (settings.body_as_argument && child.error().sys_errno == E2BIG) child.error().code = ExitCode::bad_data;
     return std::move(child).error();
   }
   std::unique_ptr<HandlerRun> run(new HandlerRun(*std::move(child), scratch));
   run->files_ = std::move(files);
+  run->outbox_ = std::move(outbox);
+  run->outbox_name_ = stem;
+  run->outboxes_ = settings.outboxes;
   run->out_pipe_ = std::move(out.in);
   run->err_pipe_ = std::move(err.in);
   run->started_at_ms_ = now_ms();
@@ -338,6 +359,9 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
 
 HandlerRun::~HandlerRun() {
   for (const std::string& name : files_) scratch_.remove(name);
+  if (!outboxes_) return;
+  outboxes_->remove(outbox_name_);
+  outboxes_->remove(outbox_name_ + std::string(outbox_sealed_suffix));
 }
 
 void HandlerRun::add_poll(std::vector<pollfd>& items) const {

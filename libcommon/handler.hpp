@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "held_sends.hpp"
 #include "process.hpp"
 #include "queue.hpp"
 #include "result.hpp"
@@ -16,11 +17,11 @@ struct pollfd;
 
 namespace gw {
 
-/// A private directory for the files of handlers, under TMPDIR. Its owner holds a lock on it, so directories of dead owners are
-/// known for sure; create() removes those. One thread.
+/// A private directory for the files of handlers, in `parent`, by default TMPDIR. Its owner holds a lock on it, so directories of dead
+/// owners are known for sure; create() removes those. One thread.
 class ScratchDir {
  public:
-  static Result<std::unique_ptr<ScratchDir>> create();
+  static Result<std::unique_ptr<ScratchDir>> create(const std::string& parent = "");
   ~ScratchDir();
   ScratchDir(const ScratchDir&) = delete;
   ScratchDir& operator=(const ScratchDir&) = delete;
@@ -28,13 +29,17 @@ class ScratchDir {
   const std::string& path() const { return path_; }
   /// Writes a whole file of mode 0600. not_now if the file system is full.
   Result<void> write(const std::string& name, std::string_view bytes);
+  /// A file, or a directory with all that is in it.
   void remove(const std::string& name);
+  /// Makes a directory of mode 0700, empty. Its path.
+  Result<std::string> make_directory(const std::string& name);
   /// A file without a name, for reading and writing.
   Result<UniqueFd> temporary();
 
  private:
   ScratchDir(std::string path, UniqueFd dir) : path_(std::move(path)), dir_(std::move(dir)) {}
   static void sweep(const std::string& parent);
+  Result<void> make_again();
   std::string path_;
   UniqueFd dir_;
 };
@@ -70,6 +75,7 @@ struct HandlerSettings {
   std::vector<std::string> more_environment;  ///< NAME=value, beside those
   int64_t timeout_ms = 0;              ///< 0: none
   bool body_as_argument = false;       ///< {} in an argument is the body
+  ScratchDir* outboxes = nullptr;      ///< where each run gets its GW_OUTBOX; none: what a handler sends is sent at once
 };
 
 struct HandlerOutcome {
@@ -91,10 +97,11 @@ std::string failure_summary(const HandlerOutcome& outcome);
 /// 64 hexadecimal digits that name a message of a queue for ever: SHA-256 of queue, NUL and id. A message without id gets a key from its
 /// number.
 std::string message_key(const std::string& queue, const std::string& id, uint64_t seq);
-/// This process's environment with the GW_ variables of one message. Values that cannot stand in an environment (NUL, over 64 KiB) are left
+/// This process's environment with the GW_ variables of one message; without GW_OUTBOX if `outbox` is empty. Values that cannot stand in an environment (NUL, over 64 KiB) are left
 /// out.
 std::vector<std::string> handler_environment(const HandlerSettings& settings, const MessageInfo& info, const Message& message,
-                                             const std::string& headers_file, const std::string& body_file);
+                                             const std::string& headers_file, const std::string& body_file,
+                                             const std::string& outbox = "");
 
 /// A running handler. All calls from the thread that started it.
 class HandlerRun {
@@ -117,6 +124,8 @@ class HandlerRun {
   void stop();
 
   const HandlerOutcome& outcome() const { return outcome_; }
+  /// The directory with what it has sent (held_sends); empty: none.
+  const std::string& outbox() const { return outbox_; }
   const Output& standard_output() const { return out_; }
   const Output& standard_error() const { return err_; }
   /// Wall clock milliseconds.
@@ -130,6 +139,8 @@ class HandlerRun {
   Child child_;
   ScratchDir& scratch_;
   std::vector<std::string> files_;
+  std::string outbox_, outbox_name_;
+  ScratchDir* outboxes_ = nullptr;
   UniqueFd out_pipe_, err_pipe_;
   Output out_, err_;
   HandlerOutcome outcome_;

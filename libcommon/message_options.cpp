@@ -16,6 +16,7 @@
 
 #include "diag.hpp"
 #include "hash.hpp"
+#include "held_sends.hpp"
 #include "json.hpp"
 #include "units.hpp"
 
@@ -83,6 +84,8 @@ Result<void> check_options(const MessageOptions& o) {
   if (!o.delay.empty() && !o.at.empty()) return usage_error("--delay and --at exclude each other");
   if (!o.from_dir.empty() && (o.lines || o.nul || !o.file.empty())) return usage_error("--from-dir excludes FILE, --lines and -0");
   if (!o.from_dir.empty() && !o.id.empty()) return usage_error("--from-dir excludes --id: the order of files is not their identity");
+  if (!o.from_dir.empty() && inside_handler())
+    return usage_error("--from-dir inside of a handler: files would be put away as sent before they are (GW_OUTBOX= in front of the command: at once)");
   if (o.follow && o.from_dir.empty()) return usage_error("--follow needs --from-dir");
   if (!o.id.empty() && !message_id_ok(o.id)) return usage_error("--id: '" + o.id + "' is not a message id: expected 1 to 255 bytes of UTF-8 without control bytes");
   if (o.batch < 1 || o.batch > batch_max) return usage_error("--batch: expected 1 to " + std::to_string(batch_max));
@@ -523,6 +526,11 @@ Result<ExitCode> MessageSource::run(Root& root, const std::string& endpoint, con
   impl_->endpoint = endpoint;
   impl_->store = &store;
   impl_->print_ids = print_ids;
+  if (const auto incoming = incoming_headers()) {
+    const Headers related = related_headers(*incoming);
+    for (const auto& [name, value] : related.entries())
+      if (!impl_->preset.find(name)) impl_->preset.set(name, value);
+  }
   auto done = !impl_->options.from_dir.empty() ? impl_->run_directory() : impl_->stream() ? impl_->run_stream() : impl_->run_single();
   if (impl_->stream())
     event(Level::info, "stream-ended", {{"stored", impl_->stored}, {"already_there", impl_->existed}});

@@ -197,16 +197,19 @@ class Transaction {
   void put(const Queue& queue, Message message, PutOptions options = {});
   bool empty() const { return sources_.empty() && puts_.empty(); }
 
+  struct Put {
+    Queue queue;
+    Message message;
+    PutOptions options;
+  };
+  /// What it puts, in that order, for who holds it instead of committing it (held_sends).
+  std::vector<Put>& puts() { return puts_; }
+
  private:
   friend class queue_detail::Committer;
   struct Source {
     Claim claim;
     std::optional<Defer> defer;  // nullopt: ack
-  };
-  struct Put {
-    Queue queue;
-    Message message;
-    PutOptions options;
   };
   std::vector<Source> sources_;
   std::vector<Put> puts_;

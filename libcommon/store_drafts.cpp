@@ -1,5 +1,6 @@
 #include "store_drafts.hpp"
 
+#include "held_sends.hpp"
 #include "unique_ids.hpp"
 
 namespace gw {
@@ -34,7 +35,7 @@ Result<std::vector<PutOutcome>> store_drafts(Root& root, const Queue& queue, std
     if (drafts[i].key_id) keyed[i] = drafts[i].message;
     transactions[i].put(queue, std::move(drafts[i].message), std::move(how));
   }
-  auto results = root.commit_all(std::move(transactions));
+  auto results = commit_or_hold(root, std::move(transactions));
   std::vector<PutOutcome> outcomes(drafts.size(), PutOutcome::stored);
   for (size_t i = 0; i < drafts.size(); ++i) {
     auto one = results[i] ? Result<PutResult>(results[i]->puts.at(0)) : Result<PutResult>(std::move(results[i]).error());

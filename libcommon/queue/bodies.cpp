@@ -125,11 +125,14 @@ Result<BodyRef> RootImpl::link_body(BodyFile& file, const QueueImpl& target, std
   ref.name = print_name(slot_, {epoch_, body_counter_.fetch_add(1), target.shared().next_seq.load(), me, target.number()});
   std::string dir = ref.name.substr(0, 2), prefix = path_ + "/bodies/";
   std::string from = file.path.starts_with(prefix) ? file.path.substr(prefix.size()) : "";
-  int linked = from.empty() ? -1 : linkat(bodies_.get(), from.c_str(), bodies_.get(), ref.name.c_str(), 0);
-  if (linked < 0 && !from.empty() && errno == ENOENT) {
+  // What a handler has sent lies outside until it is committed, and is a finished body file all the same.
+  const bool held = file.path.starts_with(path_ + "/outbox/");
+  auto link = [&] { return linkat(held ? AT_FDCWD : bodies_.get(), held ? file.path.c_str() : from.c_str(), bodies_.get(), ref.name.c_str(), 0); };
+  int linked = from.empty() && !held ? -1 : link();
+  if (linked < 0 && (!from.empty() || held) && errno == ENOENT) {
     GW_TRY(make_dir(bodies_.get(), dir, modes_, shown("bodies/" + dir)));
     GW_TRY(sync_file(bodies_.get(), shown("bodies")));
-    linked = linkat(bodies_.get(), from.c_str(), bodies_.get(), ref.name.c_str(), 0);
+    linked = link();
   }
   if (linked < 0) {
     // EMLINK (65,000 links on ext4), EPERM (protected_hardlinks and another owner), or a file from elsewhere.

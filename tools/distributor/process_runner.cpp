@@ -38,7 +38,8 @@ class ProcessRunner : public Runner {
 
  private:
   Result<void> write_output(const HandlerRun& run);
-  AttemptEnd end_of(Slot& slot);
+  static void take_sends(const HandlerRun& run, AttemptEnd& end);
+  static AttemptEnd end_of(Slot& slot);
 
   const HandlerSettings& settings_;
   ScratchDir& scratch_;
@@ -79,6 +80,19 @@ Result<void> ProcessRunner::write_output(const HandlerRun& run) {
   return run.standard_output().write_to(STDOUT_FILENO, give_up_);
 }
 
+void ProcessRunner::take_sends(const HandlerRun& run, AttemptEnd& end) {
+  end.verdict = Verdict::done;
+  if (run.outbox().empty()) return;
+  auto sends = take_held_sends(run.outbox());
+  if (sends) {
+    end.sends = *std::move(sends);
+    return;
+  }
+  end.verdict = Verdict::failed;
+  end.exception_type = "Gatepost.HandlerFailed";
+  end.what = sends.error().text;
+}
+
 AttemptEnd ProcessRunner::end_of(Slot& slot) {
   const HandlerOutcome& outcome = slot.run->outcome();
   AttemptEnd end;
@@ -92,7 +106,7 @@ AttemptEnd ProcessRunner::end_of(Slot& slot) {
   constexpr int not_now = static_cast<int>(ExitCode::not_now), bad_data = static_cast<int>(ExitCode::bad_data), old_bad_data = 100;
   const bool exited = !outcome.timed_out && outcome.end.signal == 0;
   if (outcome.stopped) end.verdict = Verdict::given_back;
-  else if (outcome.ok()) end.verdict = Verdict::done;
+  else if (outcome.ok()) take_sends(*slot.run, end);
   else if (exited && outcome.end.exit_status == not_now) end.verdict = Verdict::later;
   else if (exited && (outcome.end.exit_status == bad_data || outcome.end.exit_status == old_bad_data)) end.verdict = Verdict::rejected;
   else end.verdict = Verdict::failed;
@@ -107,8 +121,8 @@ Result<void> ProcessRunner::step(Settler& settler) {
     AttemptEnd end = end_of(slot);
     if (!slot.run->outcome().stopped && written) written = write_output(*slot.run);
     if (!written) end.verdict = Verdict::given_back;
+    end.keep = std::shared_ptr<HandlerRun>(std::move(slot.run));  // large bodies that were sent are in its files
     settler.add(std::move(slot.claim), std::move(end));
-    slot.run.reset();
   }
   std::erase_if(slots_, [](const Slot& slot) { return !slot.run; });
   return written;

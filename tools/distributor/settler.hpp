@@ -2,24 +2,19 @@
 // the syncs of one commit.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "attempt_table.hpp"
+#include "held_sends.hpp"
 #include "job_log.hpp"
 #include "queue.hpp"
 #include "retry_schedule.hpp"
 
 namespace gw::distributor {
-
-/// What a message that a handler sent needs besides itself.
-struct HeldSend {
-  std::string queue;
-  Message message;
-  PutOptions options;
-};
 
 /// How an attempt ended, whoever ran the handler.
 struct AttemptEnd {
@@ -40,6 +35,7 @@ struct AttemptEnd {
   uint64_t output_bytes = 0;
   int64_t started_at_ms = 0;   ///< wall clock
   std::vector<HeldSend> sends; ///< leave with the acknowledgement
+  std::shared_ptr<void> keep;  ///< whatever must stay until then
 
   /// With the tail, and with its last line only.
   std::string reason() const;

@@ -1,6 +1,7 @@
 #include "worker.hpp"
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -246,6 +247,22 @@ Result<ExitCode> Worker::run(Runner& runner) {
 
 }  // namespace
 
+namespace {
+
+// Beside the bodies, so that what a handler sends need not be copied.
+Result<std::unique_ptr<ScratchDir>> make_outboxes(const std::string& root) {
+  const std::string path = root + "/outbox";
+  struct stat status{};
+  if (::mkdir(path.c_str(), 0700) == 0) {
+    if (::stat(root.c_str(), &status) == 0 && (status.st_mode & 020) != 0) ::chmod(path.c_str(), 02770);
+  } else if (errno != EEXIST) {
+    return errno_error("create", path, errno);
+  }
+  return ScratchDir::create(path);
+}
+
+}  // namespace
+
 Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(WorkerSettings settings, make_worker_settings(options, common));
   std::optional<JobLog> log;
@@ -263,6 +280,8 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   }
   GW_TRY_ASSIGN(std::unique_ptr<AttemptTable> attempts, AttemptTable::open(root->path(), options.queue));
   GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> scratch, ScratchDir::create());
+  GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> outboxes, make_outboxes(root->path()));
+  settings.handler.outboxes = outboxes.get();
   Signals::install();
   Settler settler(*root, queue, errors, audit, *attempts, std::move(log), settings.settler);
   Worker worker(settings, *root, queue, *attempts, settler);

@@ -8,6 +8,7 @@
 
 #include "diag.hpp"
 #include "forward_program.hpp"
+#include "held_sends.hpp"
 #include "json.hpp"
 #include "outbox.hpp"
 #include "outboxes.hpp"
@@ -28,6 +29,8 @@ Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)
 Result<void> check_options(const SendOptions& options) {
   if (options.to.empty()) return usage("--to is required: the sites that the message goes to");
   if (!options.wait.empty() && options.wait != "delivered") return usage("'" + options.wait + "' is not a value of --wait: expected delivered");
+  if (!options.wait.empty() && inside_handler())
+    return usage("--wait inside of a handler: the message leaves when the handler has ended (GW_OUTBOX= in front of the command: at once)");
   if (options.wait.empty() && !options.timeout.empty()) return usage("--timeout goes with --wait");
   if (!options.wait.empty() && options.message.follow) return usage("--wait and --follow exclude each other");
   return {};
@@ -79,7 +82,7 @@ class Storer {
     }
     std::vector<PutOutcome> outcomes(drafts.size(), PutOutcome::stored);
     if (transactions.empty()) return outcomes;
-    auto results = root_.commit_all(std::move(transactions));
+    auto results = commit_or_hold(root_, std::move(transactions));
     for (size_t i = 0; i < results.size(); ++i) take_result(drafts[draft_of[i]], results[i], outcomes[draft_of[i]]);
     return outcomes;
   }
