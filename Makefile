@@ -17,6 +17,7 @@ endef
 
 bindir     = $(PREFIX)/bin
 libexecdir = $(PREFIX)/libexec/gatepost
+datadir    = $(PREFIX)/share/gatepost
 mandir     = $(PREFIX)/share/man
 
 # --- how to compile ---------------------------------------------------------------------------------------------------
@@ -63,6 +64,7 @@ LDLIBS-gw-listen  = -lcivetweb
 
 PROGRAMS := $(TOOLS:%=$(BUILD)/bin/%) $(HELPERS:%=$(BUILD)/libexec/gatepost/%)
 MAN      := $(sort $(wildcard man/man[1-8]/*.[1-8]))
+EXAMPLES := $(sort $(wildcard scripts/scale-out/*))
 # Channel programs and other scripts that belong into the libexec directory.
 LIBEXEC_SCRIPTS := $(sort $(wildcard scripts/gw-channel-*)) scripts/import-sqlite
 
@@ -195,7 +197,7 @@ interop: ## messages to and from the real NServiceBus.Gateway; INTEROP_LIB=DIR: 
 	@BUILD=$(BUILD) INTEROP_LIB='$(INTEROP_LIB)' tests/interop/run
 
 # --- installation: what is installed is what uninstall removes -------------------------------------------------------------
-INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(MAN:man/%=$(mandir)/%)
+INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(MAN:man/%=$(mandir)/%) $(EXAMPLES:scripts/%=$(datadir)/%)
 ifneq ($(DESTDIR)$(PREFIX),$(subst $() ,,$(DESTDIR)$(PREFIX)))
   ifneq ($(filter install uninstall,$(MAKECMDGOALS)),)
     $(error DESTDIR and PREFIX must not contain spaces)
@@ -207,9 +209,10 @@ install: all ## into DESTDIR/PREFIX (/usr/local); the tree runs from any PREFIX
 	install -m 755 $(TOOLS:%=$(BUILD)/bin/%) $(DESTDIR)$(bindir)
 	$(if $(HELPERS)$(LIBEXEC_SCRIPTS),install -m 755 $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(LIBEXEC_SCRIPTS) $(DESTDIR)$(libexecdir))
 	$(foreach page,$(MAN),install -m 644 $(page) $(DESTDIR)$(mandir)/$(page:man/%=%)$(newline))
+	$(foreach file,$(EXAMPLES),install -m 644 $(file) $(DESTDIR)$(datadir)/$(file:scripts/%=%)$(newline))
 
 # Directories that were empty before are taken away too, but never those of the system.
-OWN_DIRS = $(libexecdir) $(if $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)),$(sort $(dir $(INSTALLED))))
+OWN_DIRS = $(libexecdir) $(sort $(dir $(EXAMPLES:scripts/%=$(datadir)/%))) $(datadir) $(if $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)),$(sort $(dir $(INSTALLED))))
 uninstall: ## removes what install put there
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	@for dir in $(addprefix $(DESTDIR),$(OWN_DIRS)); do \
