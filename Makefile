@@ -5,8 +5,8 @@ PREFIX ?= /usr/local
 CXX    ?= g++
 JOBS   ?= $(shell nproc)
 
-ifeq ($(filter $(MODE),release debug asan tsan),)
-$(error MODE is '$(MODE)': expected release, debug, asan or tsan)
+ifeq ($(filter $(MODE),release debug asan tsan fuzz),)
+$(error MODE is '$(MODE)': expected release, debug, asan, tsan or fuzz)
 endif
 define newline
 
@@ -30,10 +30,13 @@ FLAGS-asan    = -O0 -g1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -fsanitize
 FLAGS-tsan    = -O0 -g1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -fsanitize=thread
 # One-shot commands start faster without shared libraries: the C library is the only one that they load at their start. (What few
 # commands need, SQLite and libcrypto, is loaded when it is first used.) The sanitizers want their own way.
+# For clang; our own errors are what is looked for, not what clang says of code that g++ compiles.
+FLAGS-fuzz    = -O1 -g1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -DGW_LIBFUZZER -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -w
 LINK-release = -pie -nodefaultlibs -Wl,--gc-sections
 LINK-debug   = -pie -nodefaultlibs
 LINK-asan    = -fsanitize=address,undefined
 LINK-tsan    = -fsanitize=thread
+LINK-fuzz    = -fsanitize=fuzzer,address,undefined
 STATIC_LIBS  = -Wl,-Bstatic -lpugixml -lstdc++ $(LIBM) -lgcc -lgcc_eh -Wl,-Bdynamic -lc
 # libstdc++ wants a few simple functions of libm. exp, log and their like exist in the shared one only: what uses them sets LIBM so.
 LIBM           = -lm
@@ -42,6 +45,7 @@ LDLIBS-release = $(STATIC_LIBS)
 LDLIBS-debug   = $(STATIC_LIBS)
 LDLIBS-asan    = -lpugixml
 LDLIBS-tsan    = -lpugixml
+LDLIBS-fuzz    = -lpugixml
 
 COMPILE = $(CXX) -std=c++20 -pthread -fPIE -ffunction-sections -fdata-sections -D_FILE_OFFSET_BITS=64 -I. -Ilibcommon \
           $(WARNINGS) $(FLAGS-$(MODE)) -MMD -MP $(CPPFLAGS) $(CXXFLAGS)
@@ -112,15 +116,18 @@ $(BUILD)/unit-tests: $(call obj,$(UNIT_SRC) $(TOOL_SRC)) $(LIB)
 	$(call say,link $@)
 	$(Q)$(LINK) -o $@ $^ -lcurl -lcivetweb $(LDLIBS-common)
 
+# What is fuzzed, and what of a tool that is.
+MORE_SRC-fuzz := $(sort $(wildcard tests/fuzz/targets/*.cpp)) $(addprefix tools/gw-listen/,http.cpp channel.cpp proxy.cpp web_client.cpp)
+
 define test_program
-$(BUILD)/test-bin/$(basename $(notdir $(1))): $(call obj,$(1)) $$(LIB)
+$(BUILD)/test-bin/$(basename $(notdir $(1))): $(call obj,$(1) $(MORE_SRC-$(basename $(notdir $(1))))) $$(LIB)
 	@mkdir -p $$(@D)
 	$$(call say,link $$@)
 	$$(Q)$$(LINK) -o $$@ $$^ -lcurl -lcivetweb $$(LDLIBS-common)
 endef
 $(foreach s,$(TEST_PROGRAM_SRC),$(eval $(call test_program,$(s))))
 
--include $(ALL_OBJ:.o=.d) $(patsubst %.cpp,$(BUILD)/obj/%.d,$(TEST_PROGRAM_SRC))
+-include $(ALL_OBJ:.o=.d) $(patsubst %.cpp,$(BUILD)/obj/%.d,$(TEST_PROGRAM_SRC) $(MORE_SRC-fuzz))
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 # `make check T="tests/scenario/30-dedup.t"` runs only these.
