@@ -81,7 +81,7 @@ ALL_OBJ  := $(call obj,$(LIB_SRC) $(MAIN_SRC) $(TOOL_SRC) $(UNIT_SRC) $(SRC-gw-f
 TEST_PROGRAM_SRC := $(sort $(filter-out tests/unit/%,$(wildcard tests/*/*.cpp)))
 TEST_PROGRAMS    := $(foreach s,$(TEST_PROGRAM_SRC),$(BUILD)/test-bin/$(basename $(notdir $(s))))
 
-.PHONY: all unit-tests test-programs deps help clean install uninstall lint demo bench crash powerloss interop \
+.PHONY: all unit-tests test-programs deps help clean install uninstall lint demo bench crash powerloss interop fuzz \
         check check-unit check-scenario check-meta check-crash check-large check-model check-asan check-tsan
 all: $(PROGRAMS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
 unit-tests: $(BUILD)/unit-tests
@@ -145,7 +145,7 @@ check: ## everything below but crash and powerloss, at most some minutes; T="FIL
 	@scripts/install-deps check
 	@$(BUILD_TESTED)
 ifeq ($(T),)
-	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests
+	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests build/asan/test-bin/fuzz
 	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests build/tsan/test-bin/stress
 	@$(RUN_TESTS) tests/unit.t $(sort $(wildcard tests/meta/*.t tests/scenario/*.t tests/fault/*.t tests/crash/*.t tests/model/*.t)) \
 	  asan:tests/unit.t $(ASAN_TESTS:%=asan:%) tsan:tests/unit.t tsan:tests/crash/31-stress-threads.t
@@ -171,7 +171,7 @@ check-large: ## a body of 1 GiB out and in, memory watched (LARGE_MIB=1024; make
 check-model: ## the models of the queue, with seeded errors
 	@$(RUN_TESTS) $(sort $(wildcard tests/model/*.t))
 check-asan: ## unit tests and chosen scenarios under AddressSanitizer and UBSan
-	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests
+	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests build/asan/test-bin/fuzz
 	@$(RUN_TESTS) asan:tests/unit.t $(ASAN_TESTS:%=asan:%)
 check-tsan: ## unit tests and a stress of the queue under ThreadSanitizer
 	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests build/tsan/test-bin/stress
@@ -191,6 +191,11 @@ crash: ## the long crash suite: kill -9 of everything, many times
 	@scripts/install-deps check
 	@$(BUILD_TESTED)
 	@BUILD=$(BUILD) tests/crash/run-long
+fuzz: ## libFuzzer on what comes from outside, FUZZ_SECONDS (60) for each target; skipped without clang
+	@if command -v clang++ >/dev/null && [ -n "$$(find "$$(clang++ -print-resource-dir)/lib" -name 'libclang_rt.fuzzer*' 2>/dev/null)" ]; then \
+	  $(MAKE) --no-print-directory MODE=fuzz BUILD=build/fuzz CXX='$(if $(findstring ccache,$(CXX)),ccache )clang++' build/fuzz/test-bin/fuzz && \
+	  BUILD=build/fuzz tests/fuzz/run $(FUZZ_TARGETS); \
+	else echo 'skipped: clang with libFuzzer is not installed (Debian: clang and libclang-rt-14-dev)'; fi
 powerloss: ## power loss on ext4, xfs and btrfs (root, loop devices)
 	@scripts/install-deps check
 	@$(BUILD_TESTED)

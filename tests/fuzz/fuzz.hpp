@@ -15,6 +15,7 @@ struct Target {
 
 void wire_fields(std::string_view input);
 void request_head(std::string_view input);
+void query(std::string_view input);
 void config(std::string_view input);
 void tar(std::string_view input);
 void json(std::string_view input);
@@ -24,9 +25,16 @@ void units(std::string_view input);
 void expression(std::string_view input);
 
 inline constexpr Target targets[] = {
-    {"wire-fields", wire_fields}, {"request-head", request_head},     {"config", config}, {"tar", tar},
-    {"json", json},               {"message-text", message_text},     {"message-binary", message_binary},
-    {"units", units},             {"expression", expression},
+    {"wire-fields", wire_fields},
+    {"request-head", request_head},
+    {"query", query},
+    {"config", config},
+    {"tar", tar},
+    {"json", json},
+    {"message-text", message_text},
+    {"message-binary", message_binary},
+    {"units", units},
+    {"expression", expression},
 };
 
 /// A promise that an input broke.

@@ -9,6 +9,7 @@
 #include "tools/gw-listen/channel.hpp"
 #include "tools/gw-listen/http.hpp"
 #include "tools/gw-listen/proxy.hpp"
+#include "tools/gw-listen/web_client.hpp"
 #include "wire_codec.hpp"
 
 namespace gw::fuzz {
@@ -125,6 +126,29 @@ void request_head(std::string_view input) {
   if (!fields.empty()) {
     retry_after_ms(fields[0].first, fields[0].second, some_day_ms);
     if (auto date = parse_http_date_ms(fields[0].second)) require(parse_http_date_ms(format_http_date(*date)) == date, "a date comes back");
+  }
+}
+
+void query(std::string_view input) {
+  const bool of_web_client = listen::is_web_client_query(input);
+  auto read = listen::read_web_query(input);
+  if (auto* refusal = std::get_if<WireRefusal>(&read)) return check_refusal(*refusal);
+  const auto& found = std::get<listen::WebQuery>(read);
+  require(of_web_client || (!found.message && !found.callback), "what only web clients send is seen as theirs");
+  Headers wire;
+  found.merge_into(wire);
+  require(wire.entries().size() == found.headers.size(), "each key is a header");
+  if (!found.callback) return;
+  listen::Answer answer;
+  answer.status = 412;
+  answer.text = std::string(input);
+  listen::wrap_in_callback(answer, *found.callback);
+  const std::string_view script = answer.text;
+  require(script.starts_with(*found.callback + "({ status: '") && script.ends_with("'})"), "an answer is one call");
+  const std::string_view text = script.substr(found.callback->size() + 12, script.size() - found.callback->size() - 15);
+  for (size_t i = 0; i < text.size(); ++i) {
+    require(text[i] != '\'' && text[i] != '\n' && text[i] != '\r' && text[i] != '<', "a text ends neither the string nor a script");
+    if (text[i] == '\\') ++i;
   }
 }
 
