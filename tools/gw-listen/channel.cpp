@@ -39,6 +39,7 @@ std::string percent_decode(std::string_view text) {
   result.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
+      if (text[i] == 0) return {};
       result += text[i];
       continue;
     }
