@@ -78,14 +78,16 @@ TOOL_SRC := $(filter-out %/main.cpp,$(sort $(wildcard tools/*/*.cpp tools/gw-sen
 obj = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 ALL_OBJ  := $(call obj,$(LIB_SRC) $(MAIN_SRC) $(TOOL_SRC) $(UNIT_SRC) $(SRC-gw-forward))
 # Programs that only tests use: tests/<area>/<name>.cpp becomes $(BUILD)/test-bin/<name>.
-TEST_PROGRAM_SRC := $(sort $(filter-out tests/unit/%,$(wildcard tests/*/*.cpp)))
+TEST_PROGRAM_SRC := $(sort $(filter-out tests/unit/% tests/preload/%,$(wildcard tests/*/*.cpp)))
 TEST_PROGRAMS    := $(foreach s,$(TEST_PROGRAM_SRC),$(BUILD)/test-bin/$(basename $(notdir $(s))))
+# Libraries that tests preload into programs: tests/preload/<name>.cpp becomes $(BUILD)/test-bin/<name>.so.
+TEST_PRELOADS    := $(patsubst tests/preload/%.cpp,$(BUILD)/test-bin/%.so,$(wildcard tests/preload/*.cpp))
 
 .PHONY: all unit-tests test-programs deps help clean install uninstall lint demo bench crash powerloss interop fuzz \
         check check-unit check-scenario check-meta check-crash check-large check-model check-asan check-tsan
 all: $(PROGRAMS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
 unit-tests: $(BUILD)/unit-tests
-test-programs: $(TEST_PROGRAMS)
+test-programs: $(TEST_PROGRAMS) $(TEST_PRELOADS)
 
 # One short line per step; `make V=1` shows the commands.
 Q := $(if $(V),,@)
@@ -126,6 +128,11 @@ $(BUILD)/test-bin/$(basename $(notdir $(1))): $(call obj,$(1) $(MORE_SRC-$(basen
 	$$(Q)$$(LINK) -o $$@ $$^ -lcurl -lcivetweb $$(LDLIBS-common)
 endef
 $(foreach s,$(TEST_PROGRAM_SRC),$(eval $(call test_program,$(s))))
+
+$(BUILD)/test-bin/%.so: tests/preload/%.cpp
+	@mkdir -p $(@D)
+	$(call say,preload $@)
+	$(Q)$(CXX) -std=c++20 -O1 -Wall -Wextra -fPIC -shared -o $@ $<
 
 -include $(ALL_OBJ:.o=.d) $(patsubst %.cpp,$(BUILD)/obj/%.d,$(TEST_PROGRAM_SRC) $(MORE_SRC-fuzz))
 

@@ -17,7 +17,7 @@ namespace gw {
 namespace {
 
 constexpr int64_t application_id = 0x67776f63;  // "gwoc"
-constexpr int64_t format_version = 2;
+constexpr int64_t format_version = 3;
 constexpr int64_t log_frames_max = 8000;  // of 1 KiB: then the log is copied into the database
 constexpr int64_t hour_ms = 3600 * 1000;
 constexpr uint64_t recent_max = 4096;  // outcomes
@@ -31,7 +31,7 @@ CREATE TABLE outcomes(hour INTEGER NOT NULL, key INTEGER NOT NULL, site TEXT NOT
   state INTEGER NOT NULL, since INTEGER NOT NULL, attempts INTEGER NOT NULL, status INTEGER NOT NULL,
   reason TEXT NOT NULL, next_try INTEGER NOT NULL, PRIMARY KEY(hour, key, site, id)) WITHOUT ROWID;
 CREATE TABLE sites(site TEXT NOT NULL PRIMARY KEY, up INTEGER NOT NULL, last_delivered INTEGER NOT NULL,
-  next_try INTEGER NOT NULL, last_error TEXT NOT NULL) WITHOUT ROWID;
+  next_try INTEGER NOT NULL, last_error TEXT NOT NULL, probe_interval INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE probes(site TEXT NOT NULL PRIMARY KEY, asked INTEGER NOT NULL) WITHOUT ROWID;
 )";
 // New in version 2.
@@ -139,7 +139,7 @@ std::string_view to_string(OutcomeState state) {
 class OutcomeStore::Impl {
  public:
   Result<void> open(const std::string& root_path, bool create);
-  Result<void> record(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites);
+  Result<void> record(const RootClock& clock, std::span<const Outcome> outcomes, std::span<const SiteRecord> sites);
   Result<std::vector<Outcome>> find(std::string_view id);
   Result<std::vector<SiteRecord>> sites();
   Result<void> ask_for_probe(std::span<const std::string> sites, int64_t at_ms);
@@ -165,7 +165,7 @@ class OutcomeStore::Impl {
   Result<void> set_up();
   Result<void> write_schema();
   Result<void> upgrade(int64_t version);
-  Result<void> insert(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites);
+  Result<void> insert(int64_t hour, std::span<const Outcome> outcomes, std::span<const SiteRecord> sites);
   /// Moves `recent` to `outcomes` when it has grown.
   Result<void> settle(size_t added);
   Result<void> move_recent();
@@ -209,13 +209,15 @@ Result<void> OutcomeStore::Impl::write_schema() {
   return db_->exec(("PRAGMA user_version=" + std::to_string(format_version)).c_str());
 }
 
-/// Version 1 had no `recent`.
+/// Version 1 had no `recent`, version 2 did not know how long a site that is out of order is left alone.
 Result<void> OutcomeStore::Impl::upgrade(int64_t version) {
-  if (version != 1) return {};
+  if (version != 1 && version != 2) return {};
   Lock lock(lock_fd_.get());
   GW_TRY_ASSIGN(version, db_->query_integer("PRAGMA user_version"));
-  if (version != 1) return {};
-  return db_->exec((std::string("BEGIN IMMEDIATE;") + recent_schema + "; PRAGMA user_version=2; COMMIT").c_str());
+  if (version != 1 && version != 2) return {};
+  const std::string recent = version == 1 ? std::string(recent_schema) + ";" : "";
+  return db_->exec(("BEGIN IMMEDIATE;" + recent +
+                    "ALTER TABLE sites ADD COLUMN probe_interval INTEGER NOT NULL DEFAULT 0; PRAGMA user_version=3; COMMIT").c_str());
 }
 
 Result<void> OutcomeStore::Impl::set_up() {
@@ -241,8 +243,8 @@ Result<void> OutcomeStore::Impl::set_up() {
   GW_TRY_ASSIGN(insert_recent_, db_->prepare("INSERT INTO recent(hour, count, rows) VALUES(?,?,?)"));
   GW_TRY_ASSIGN(select_recent_, db_->prepare("SELECT rows FROM recent ORDER BY n DESC"));
   GW_TRY_ASSIGN(insert_outcome_, db_->prepare("INSERT OR REPLACE INTO outcomes VALUES(?,?,?,?,?,?,?,?,?,?)"));
-  GW_TRY_ASSIGN(insert_site_, db_->prepare("INSERT INTO sites VALUES(?1,?2,?3,?4,?5) ON CONFLICT(site) DO UPDATE SET up=?2, "
-                                           "last_delivered=max(last_delivered,?3), next_try=?4, "
+  GW_TRY_ASSIGN(insert_site_, db_->prepare("INSERT INTO sites VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT(site) DO UPDATE SET up=?2, "
+                                           "last_delivered=max(last_delivered,?3), next_try=?4, probe_interval=?6, "
                                            "last_error=CASE WHEN ?5='' THEN last_error ELSE ?5 END"));
   GW_TRY_ASSIGN(next_hour_, db_->prepare("SELECT hour FROM outcomes WHERE hour<? ORDER BY hour DESC LIMIT 1"));
   GW_TRY_ASSIGN(select_, db_->prepare("SELECT site,state,since,attempts,status,reason,next_try FROM outcomes "
@@ -273,16 +275,16 @@ Result<void> OutcomeStore::Impl::in_transaction(Work work) {
   return {};
 }
 
-Result<void> OutcomeStore::Impl::insert(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
+Result<void> OutcomeStore::Impl::insert(int64_t hour, std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
   if (!outcomes.empty()) {
     std::string rows;
     for (const Outcome& o : outcomes) pack(o, rows);
-    insert_recent_->bind(0, now_ms() / hour_ms).bind(1, static_cast<int64_t>(outcomes.size())).bind_blob(2, rows);
+    insert_recent_->bind(0, hour).bind(1, static_cast<int64_t>(outcomes.size())).bind_blob(2, rows);
     GW_TRY(insert_recent_->run());
   }
   for (const SiteRecord& s : sites) {
     insert_site_->bind_text(0, s.site).bind(1, s.up ? 1 : 0).bind(2, s.last_delivered_ms).bind(3, s.next_try_ms);
-    insert_site_->bind_text(4, std::string_view(s.last_error).substr(0, outcome_reason_bytes_max));
+    insert_site_->bind_text(4, std::string_view(s.last_error).substr(0, outcome_reason_bytes_max)).bind(5, s.probe_interval_ms);
     GW_TRY(insert_site_->run());
   }
   return {};
@@ -308,7 +310,14 @@ Result<void> OutcomeStore::Impl::move_recent() {
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
     return a.hour != b.hour ? a.hour < b.hour : a.packed.head.key < b.packed.head.key;
   });
+  // Rows of a later hour come from a clock that was ahead: they must not hide what is newer.
+  GW_TRY_ASSIGN(int64_t last_hour, db_->query_integer("SELECT coalesce(max(hour),0) FROM outcomes"));
+  GW_TRY_ASSIGN(SqliteStatement drop, db_->prepare("DELETE FROM outcomes WHERE hour>? AND key=? AND site=? AND id=?"));
   for (const auto& [hour, p] : rows) {
+    if (last_hour > hour) {
+      drop.bind(0, hour).bind(1, p.head.key).bind_text(2, p.site).bind_text(3, p.id);
+      GW_TRY(drop.run());
+    }
     insert_outcome_->bind(0, hour).bind(1, p.head.key).bind_text(2, p.site).bind_text(3, p.id);
     insert_outcome_->bind(4, p.head.state).bind(5, p.head.since).bind(6, p.head.attempts).bind(7, p.head.status);
     insert_outcome_->bind_text(8, p.reason).bind(9, p.head.next_try);
@@ -330,14 +339,14 @@ Result<void> OutcomeStore::Impl::settle(size_t added) {
   return moved;
 }
 
-Result<void> OutcomeStore::Impl::record(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
+Result<void> OutcomeStore::Impl::record(const RootClock& clock, std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
   std::lock_guard guard(mutex_);
-  GW_TRY(in_transaction([&] { return insert(outcomes, sites); }));
+  const int64_t hour = clock.now_ms / hour_ms;
+  GW_TRY(in_transaction([&] { return insert(hour, outcomes, sites); }));
   GW_TRY(settle(outcomes.size()));
-  const int64_t hour = now_ms() / hour_ms;
-  if (hour == forgotten_hour_) return {};
+  if (hour == forgotten_hour_ || !clock.may_purge) return {};
   forgotten_hour_ = hour;
-  return forget_before(now_ms() - outcome_keep_ms);
+  return forget_before(clock.now_ms - outcome_keep_ms);
 }
 
 Result<void> OutcomeStore::Impl::forget_before(int64_t cut_ms) {
@@ -395,11 +404,11 @@ Result<std::vector<Outcome>> OutcomeStore::Impl::find(std::string_view id) {
 Result<std::vector<SiteRecord>> OutcomeStore::Impl::sites() {
   std::lock_guard guard(mutex_);
   std::vector<SiteRecord> all;
-  GW_TRY_ASSIGN(SqliteStatement rows, db_->prepare("SELECT site,up,last_delivered,next_try,last_error FROM sites ORDER BY site"));
+  GW_TRY_ASSIGN(SqliteStatement rows, db_->prepare("SELECT site,up,last_delivered,next_try,last_error,probe_interval FROM sites ORDER BY site"));
   for (;;) {
     GW_TRY_ASSIGN(bool row, rows.step());
     if (!row) return all;
-    all.push_back({rows.bytes(0), rows.integer(1) != 0, rows.integer(2), rows.integer(3), rows.bytes(4)});
+    all.push_back({rows.bytes(0), rows.integer(1) != 0, rows.integer(2), rows.integer(3), rows.bytes(4), rows.integer(5)});
   }
 }
 
@@ -435,8 +444,8 @@ Result<std::unique_ptr<OutcomeStore>> OutcomeStore::open(const std::string& root
   return std::unique_ptr<OutcomeStore>(new OutcomeStore(std::move(impl)));
 }
 
-Result<void> OutcomeStore::record(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
-  return impl_->record(outcomes, sites);
+Result<void> OutcomeStore::record(const RootClock& clock, std::span<const Outcome> outcomes, std::span<const SiteRecord> sites) {
+  return impl_->record(clock, outcomes, sites);
 }
 Result<std::vector<Outcome>> OutcomeStore::find(std::string_view id) { return impl_->find(id); }
 Result<std::optional<Outcome>> OutcomeStore::find(std::string_view id, std::string_view site) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "result.hpp"
+#include "wall_clock.hpp"
 
 namespace gw {
 
@@ -42,6 +43,7 @@ struct SiteRecord {
   bool up = true;
   int64_t last_delivered_ms = 0, next_try_ms = 0;
   std::string last_error;
+  int64_t probe_interval_ms = 0;  ///< out of order: how long the pause before next_try_ms is; 0: not known
 };
 
 /// One open store. Any thread may call it; calls follow one another.
@@ -54,8 +56,8 @@ class OutcomeStore {
   OutcomeStore& operator=(const OutcomeStore&) = delete;
 
   /// Stores all of it in one durable transaction; later rows for the same message and site replace earlier ones.
-  /// not_now: the disk is full, nothing stored. Old outcomes are dropped on the way.
-  Result<void> record(std::span<const Outcome> outcomes, std::span<const SiteRecord> sites = {});
+  /// not_now: the disk is full, nothing stored. Old outcomes are dropped on the way, if the clock of the root allows it.
+  Result<void> record(const RootClock& clock, std::span<const Outcome> outcomes, std::span<const SiteRecord> sites = {});
   /// The latest row of each site for this id.
   Result<std::vector<Outcome>> find(std::string_view id);
   Result<std::optional<Outcome>> find(std::string_view id, std::string_view site);

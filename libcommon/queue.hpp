@@ -21,6 +21,7 @@
 
 #include "message.hpp"
 #include "result.hpp"
+#include "wall_clock.hpp"
 
 namespace gw {
 
@@ -273,6 +274,14 @@ class Root {
   Result<CommitResult> commit(Transaction&& transaction);
   /// Each transaction on its own (one may fail while others commit), syncs shared by all. Results in the same order.
   std::vector<Result<CommitResult>> commit_all(std::vector<Transaction>&& transactions);
+
+  /// What time it is, and whether what is old may be purged (wall_clock.hpp). Says `clock-behind` once when it is. Times of
+  /// messages are by the wall clock here; what waits is not hurried or delayed by a wall clock that is set.
+  RootClock clock();
+  /// Is its time to be received over? Never while the clock is behind.
+  bool expired(const MessageInfo& info);
+  /// Somebody says that the wall clock is right: it is not behind or suspicious any more.
+  Result<void> accept_clock();
 
   /// Changes with every queue's bell. Take it before you look, then wait().
   uint32_t bell() const;

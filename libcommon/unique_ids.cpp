@@ -6,6 +6,7 @@
 namespace gw {
 
 Result<bool> forget_old_id(Root& root, const DedupKey& key, int64_t unique_for_ms) {
+  if (!root.clock().may_purge) return false;
   // What a dead process left undecided is decided first: its row is the decision.
   GW_TRY(root.recover_dead_owners());
   auto store = DedupStore::open(root.path(), key.store, false);

@@ -67,6 +67,7 @@ class Committer {
   std::vector<Source>& sources(Work& w) { return w.transaction->sources_; }
   std::vector<Put>& puts(Work& w) { return w.transaction->puts_; }
 
+  void to_root_time();
   void classify(Work& work);
   void link_bodies();
   void build_batches();
@@ -184,6 +185,7 @@ void Committer::build_batches() {
       batch.members.emplace_back(&work, i);
       batch.drafts.push_back(draft_message(put.message, staged ? FrameKind::staged : FrameKind::message, authority, work.xid, put.options.due_at_ms, put.options.expires_at_ms,
                                            work.kind == Kind::keyed ? put.options.dedup : std::nullopt, work.refs[i]));
+      batch.drafts.back().header.put_at_ms = root_.to_root_time(now_ms());
     }
   }
 }
@@ -359,7 +361,7 @@ void Committer::commit_keyed() {
       Work& work = *works[g];
       for (size_t i = 0; i < puts(work).size(); i++) {
         auto& key = *puts(work)[i].options.dedup;
-        rows.push_back({key.scope, key.id, work.xid, work.puts[i].queue, work.seqs[i], key.body_sha256, now_ms(), key.first_sent_ms});
+        rows.push_back({key.scope, key.id, work.xid, work.puts[i].queue, work.seqs[i], key.body_sha256, root_.clock().now_ms, key.first_sent_ms});
         groups.push_back(g);
       }
     }
@@ -407,7 +409,22 @@ void Committer::give_up(Work& work) {
   }
 }
 
+/// Callers speak of the wall clock; root time is what is stored.
+void Committer::to_root_time() {
+  root_.clock();
+  for (auto& work : works_) {
+    for (auto& source : sources(work))
+      if (source.defer) source.defer->due_at_ms = root_.to_root_time(source.defer->due_at_ms);
+    for (auto& put : puts(work)) {
+      put.options.due_at_ms = root_.to_root_time(put.options.due_at_ms);
+      int64_t expires = put.options.expires_at_ms ? put.options.expires_at_ms : expires_at_ms(put.message.headers);
+      put.options.expires_at_ms = root_.to_root_time(expires);
+    }
+  }
+}
+
 std::vector<Result<CommitResult>> Committer::run() {
+  to_root_time();
   for (auto& work : works_) classify(work);
   link_bodies();
   build_batches();

@@ -25,7 +25,7 @@ inline constexpr unsigned owner_slots = 4096;
 
 // Bytes of <root>/lock (never mapped). Owner n: lock_owner_base + n.
 inline constexpr int64_t lock_membership = 0, lock_commit_append = 1, lock_commit_leader = 2, lock_root_maintenance = 3,
-                         lock_create = 4, lock_owner_base = 4096;
+                         lock_create = 4, lock_clock = 5, lock_owner_base = 4096;
 // Bytes of <queue>/meta (never mapped).
 inline constexpr int64_t lock_append = 0x10000, lock_log_leader = 0x10001, lock_maintenance = 0x10003,
                          lock_recover = 0x10004;
@@ -44,9 +44,16 @@ struct FormatRecord {  // <root>/format, at 0 and at 4096
   uint64_t epoch;
   uint64_t st_dev, st_ino;
   char boot_id[40], machine_id[40];
-  uint64_t high_time_ms;
+  uint64_t reserved_time;
 };
 inline constexpr uint32_t format_magic = 0x31745747;  // "GWt1"
+
+struct ClockRecord {  // <root>/clock, at 0 and at 4096
+  RecordHead head;
+  int64_t high_ms, root_high_ms, skew_ms;
+  uint32_t suspicious, reserved;
+};
+inline constexpr uint32_t clock_magic = 0x316b5747;  // "GWk1"
 
 struct MetaRecord {  // <queue>/meta, at 0 and at 4096
   RecordHead head;
@@ -220,6 +227,12 @@ struct OwnerSlot {
 };
 static_assert(sizeof(OwnerSlot) == 120 || sizeof(OwnerSlot) == 128);
 
+/// What is known of the wall clock (wall_clock.hpp).
+struct ClockSlot {
+  std::atomic<int64_t> offset_ms, skew_ms, settled_skew_ms;
+  std::atomic<uint64_t> flags;  // 1 filled in, 2 waiting, 4 suspicious
+};
+
 /// <root>/root.v: this header, at page_bytes the slots.
 struct RootShared {
   uint64_t magic, epoch;
@@ -235,7 +248,11 @@ struct RootShared {
   std::atomic<uint32_t> commit_broken;
   uint32_t reserved;
   SyncShared commit;
-  std::atomic<int64_t> high_time_ms;
+  std::atomic<int64_t> high_time_ms;     // the highest wall time seen
+  std::atomic<int64_t> durable_high_ms;  // what of it stands in the file
+  std::atomic<uint32_t> clock_index;     // which of the two counts; the other one is written, then this changes
+  uint32_t reserved_clock;
+  ClockSlot clock[2];
 };
 static_assert(sizeof(RootShared) <= page_bytes);
 inline constexpr uint64_t root_shared_magic = 0x31725747;

@@ -1,8 +1,8 @@
-// The classes behind queue.hpp. Reading order: sys, format, group_sync, segment, queue_impl, bodies, commit_log, root_impl,
+// The classes behind queue.hpp. Reading order: sys, format, group_sync, segment, queue_impl, bodies, commit_log, root_impl, root_clock,
 // commit (transactions), recovery, check.
 //
 // Lock order (never the other way round): an owner's byte, root maintenance, queue recover, queue maintenance, queue append,
-// commit append, a sync leader's byte. Nobody holds two append locks of the same kind.
+// commit append, a sync leader's byte, the clock. Nobody holds two append locks of the same kind.
 #pragma once
 
 #include <deque>
@@ -16,6 +16,7 @@
 
 #include "../dedup_store.hpp"
 #include "../queue.hpp"
+#include "../wall_clock.hpp"
 #include "format.hpp"
 #include "sys.hpp"
 
@@ -294,7 +295,21 @@ class RootImpl {
   uint64_t free_bytes() const;
   /// What puts must leave free.
   uint64_t reserve_bytes() const;
+
+  // root_clock.cpp
+  RootClock clock();
+  /// Root time now.
   int64_t clock_ms();
+  /// What callers say and hear is by the wall clock, what is stored is in root time. 0 and INT64_MAX are no times.
+  int64_t to_root_time(int64_t wall_ms) const;
+  int64_t to_wall_time(int64_t root_ms) const;
+  int64_t skew_ms() const;
+  /// Past its time, by a clock that is not behind.
+  bool expired(const MessageInfo& info);
+  Result<void> accept_clock();
+  /// Makes the highest time seen durable, now and then.
+  void keep_clock();
+
   void ring();
   void wait(uint32_t seen, int64_t timeout_ms);
 
@@ -354,6 +369,11 @@ class RootImpl {
   Result<FormatRecord> read_format() const;
   Result<void> write_format(FormatRecord& record);
   Result<void> make_root_shared(uint64_t epoch);
+  ClockState clock_state();
+  ClockState change_clock();
+  ClockMemory read_clock_file() const;
+  Result<void> write_clock_file(const ClockMemory& memory);
+  void remember_clock(const ClockState& state, int64_t wall_ms);
   /// nullopt: no such queue.
   Result<std::optional<std::array<uint8_t, 16>>> queue_uuid(const std::string& name) const;
   Result<void> map_root_shared();
@@ -375,7 +395,7 @@ class RootImpl {
   std::mutex xid_mutex_;
   uint64_t xid_next_ = 1;
   std::set<uint64_t> xid_open_;
-  std::unique_ptr<FileLock> commit_append_, commit_leader_, maintenance_, create_lock_;
+  std::unique_ptr<FileLock> commit_append_, commit_leader_, maintenance_, create_lock_, clock_lock_;
   UniqueFd commit_fds_[commit_files];
   std::atomic<uint64_t> body_counter_{0};
   std::mutex queues_mutex_;
@@ -386,6 +406,7 @@ class RootImpl {
   std::mutex numbers_mutex_;
   std::map<uint32_t, std::string> numbers_;
   std::atomic<int64_t> last_maintain_ms_{0};
+  std::atomic<bool> told_behind_{false};
 };
 
 }  // namespace gw::queue_detail

@@ -62,8 +62,8 @@ Result<std::optional<Claim>> Queue::claim_seq(uint64_t seq) { return impl_->clai
 Result<void> Queue::scan(const std::function<bool(const MessageInfo&)>& visit, uint64_t from_seq) const { return impl_->scan(visit, from_seq); }
 Result<std::optional<std::pair<MessageInfo, Message>>> Queue::read(uint64_t seq) const { return impl_->read(seq); }
 Result<QueueStatus> Queue::status() const { return impl_->status(); }
-int64_t Queue::next_due_ms() const { return impl_->shared().min_due_ms.load(); }
-int64_t Queue::last_put_ms() const { return impl_->shared().last_put_ms.load(); }
+int64_t Queue::next_due_ms() const { return impl_->root().to_wall_time(impl_->shared().min_due_ms.load()); }
+int64_t Queue::last_put_ms() const { return impl_->root().to_wall_time(impl_->shared().last_put_ms.load()); }
 uint32_t Queue::bell() const { return impl_->shared().bell.load(); }
 Result<void> Queue::hold(bool takes_on, bool puts_on, const std::string& reason) { return impl_->hold(takes_on, puts_on, reason); }
 Result<void> Queue::configure(const QueueConfig& config) { return impl_->configure(config); }
@@ -115,6 +115,9 @@ Result<CommitResult> Root::commit(Transaction&& transaction) {
 }
 std::vector<Result<CommitResult>> Root::commit_all(std::vector<Transaction>&& transactions) { return impl_->commit_all(std::move(transactions)); }
 
+RootClock Root::clock() { return impl_->clock(); }
+bool Root::expired(const MessageInfo& info) { return impl_->expired(info); }
+Result<void> Root::accept_clock() { return impl_->accept_clock(); }
 uint32_t Root::bell() const { return impl_->shared().bell.load(); }
 void Root::wait(uint32_t seen, int64_t timeout_ms) { impl_->wait(seen, timeout_ms); }
 void Root::ring() { impl_->ring(); }

@@ -133,7 +133,7 @@ Result<size_t> QueueImpl::append_some(std::vector<DraftFrame>& drafts, size_t fr
   }
   if (any_staged) raise_to(q.claim_high, seq + n);
   q.live_bytes.fetch_add(bytes);
-  q.last_put_ms.store(now_ms(), std::memory_order_relaxed);
+  q.last_put_ms.store(root_.to_root_time(now_ms()), std::memory_order_relaxed);
   // `appended` publishes the frames. Whoever finds it stored and next_seq not (we were killed here) takes next_seq from pending_seq:
   // a number that stands in a whole frame is never given out again.
   q.pending_seq.store(seq + n);
@@ -243,7 +243,7 @@ MessageInfo QueueImpl::info_of(const Segment& segment, uint64_t seq, uint64_t wo
   State state = segment.state(word);
   bool claimed = claim_incarnation(claim) != 0;
   info.state = claimed ? MessageState::claimed : state == State::deferred ? MessageState::deferred : MessageState::ready;
-  if (state == State::deferred) info.due_at_ms = word_due(word);
+  if (state == State::deferred) info.due_at_ms = root_.to_wall_time(word_due(word));
   info.failures = word_failures(word);
   info.deliveries = claim_deliveries(claim);
   if (claimed) {
@@ -251,8 +251,8 @@ MessageInfo QueueImpl::info_of(const Segment& segment, uint64_t seq, uint64_t wo
     if (slot.incarnation.load() == claim_incarnation(claim)) info.owner_pid = static_cast<int>(slot.pid.load());
   }
   if (frame) {
-    info.put_at_ms = frame->header.put_at_ms;
-    info.expires_at_ms = frame->head.expires_at_ms;
+    info.put_at_ms = root_.to_wall_time(frame->header.put_at_ms);
+    info.expires_at_ms = root_.to_wall_time(frame->head.expires_at_ms);
     info.body_bytes = frame->body_ref ? frame->body_ref->bytes : frame->body.size();
   }
   return info;
@@ -299,7 +299,7 @@ std::optional<Claim> QueueImpl::try_claim(const SegmentPtr& segment, uint64_t se
   state->claim = mine;
   state->info = info_of(*segment, seq, word, mine, &(*loaded)->frame);
   state->message = *std::move(message);
-  if (!keep_expired && state->info.expires_at_ms && state->info.expires_at_ms < now) {
+  if (!keep_expired && root_.expired(state->info)) {
     drop_expired(*state);
     return std::nullopt;
   }
@@ -568,6 +568,7 @@ Result<void> QueueImpl::visit_words(uint64_t from, const std::function<bool(cons
 }
 
 Result<void> QueueImpl::scan(const std::function<bool(const MessageInfo&)>& visit, uint64_t from_seq) const {
+  root_.clock();
   return visit_words(from_seq, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t claim) {
     State state = segment->state(word);
     if (state != State::ready && state != State::deferred) return true;
@@ -579,6 +580,7 @@ Result<void> QueueImpl::scan(const std::function<bool(const MessageInfo&)>& visi
 
 Result<std::optional<std::pair<MessageInfo, Message>>> QueueImpl::read(uint64_t seq) const {
   using Found = std::optional<std::pair<MessageInfo, Message>>;
+  root_.clock();
   if (seq < shared().head_base.load() || seq == 0 || seq >= shared().log.durable.load()) return Found();
   auto segment = segment_of(seq);
   if (!segment) {
@@ -601,6 +603,7 @@ Result<std::optional<std::pair<MessageInfo, Message>>> QueueImpl::read(uint64_t 
 }
 
 Result<QueueStatus> QueueImpl::status() const {
+  root_.clock();
   QueueShared& q = shared();
   QueueStatus status;
   status.name = name_;
@@ -632,7 +635,7 @@ Result<QueueStatus> QueueImpl::status() const {
   status.puts_total = done + status.ready + status.claimed + status.deferred + status.bad;
   if (first_ready)
     if (auto segment = segment_of(first_ready))
-      if (auto loaded = load(**segment, first_ready, (*segment)->entry(first_ready).where.load())) status.oldest_put_at_ms = (*loaded)->frame.header.put_at_ms;
+      if (auto loaded = load(**segment, first_ready, (*segment)->entry(first_ready).where.load())) status.oldest_put_at_ms = root_.to_wall_time((*loaded)->frame.header.put_at_ms);
   status.live_bytes = static_cast<uint64_t>(std::max<int64_t>(0, q.live_bytes.load()));
   for (auto& file : list_dir(dir_.get())) {
     struct stat st;

@@ -134,7 +134,7 @@ Result<void> RootImpl::create_layout() {
     ~Unlock() { flock(fd, LOCK_UN); }
   } unlock{dir_.get()};
   if (exists_at(dir_.get(), "format")) return {};
-  static const std::set<std::string> ours = {"queues", "bodies", "commit", "lock", "root.v", "dedup", "machine", "format.new", "root.v.new", "lost+found", "locks"};
+  static const std::set<std::string> ours = {"queues", "bodies", "commit", "lock", "root.v", "dedup", "machine", "clock", "format.new", "root.v.new", "lost+found", "locks"};
   for (auto& name : list_dir(dir_.get()))
     if (!ours.count(name) && !name.starts_with("."))
       return Error{ExitCode::cannot_create, 0, "'" + path_ + "' is neither empty nor a root (there is '" + name + "' in it): name another directory"};
@@ -146,6 +146,7 @@ Result<void> RootImpl::create_layout() {
     if (machine.empty() && gethostname(host, sizeof host - 1) == 0) machine = host;
     GW_TRY(create_filled(dir_.get(), "machine", machine + "\n", 0, modes_, true, shown("machine")));
   }
+  GW_TRY(create_filled(dir_.get(), "clock", "", 2 * page_bytes, modes_, true, shown("clock")));
   GW_TRY_ASSIGN(UniqueFd commit, open_beneath(dir_.get(), "commit", O_RDONLY | O_DIRECTORY, 0, shown("commit")));
   for (unsigned i = 0; i < commit_files; i++)
     GW_TRY(create_filled(commit.get(), std::to_string(i), "", commit_file_bytes, modes_, true, shown("commit/" + std::to_string(i))));
@@ -178,6 +179,7 @@ Result<void> RootImpl::open_layout() {
   commit_leader_ = std::make_unique<FileLock>(lock_.get(), lock_commit_leader);
   maintenance_ = std::make_unique<FileLock>(lock_.get(), lock_root_maintenance);
   create_lock_ = std::make_unique<FileLock>(lock_.get(), lock_create);
+  clock_lock_ = std::make_unique<FileLock>(lock_.get(), lock_clock);
   struct stat root_stat, queues_stat;
   if (fstat(dir_.get(), &root_stat) < 0 || fstat(queues_.get(), &queues_stat) < 0) return errno_error("stat", path_, errno);
   if (root_stat.st_dev != queues_stat.st_dev)
@@ -449,15 +451,6 @@ uint64_t RootImpl::free_bytes() const {
   return static_cast<uint64_t>(fs.f_bavail) * fs.f_frsize;
 }
 
-int64_t RootImpl::clock_ms() {
-  // A clock that was set back must not make anything expire or become due twice; the highest time seen counts.
-  RootShared& r = shared();
-  int64_t now = now_ms(), high = r.high_time_ms.load(std::memory_order_relaxed);
-  while (now > high && !r.high_time_ms.compare_exchange_weak(high, now)) {
-  }
-  return now;
-}
-
 // --- waiting ------------------------------------------------------------------------------------------------------------------------
 
 void RootImpl::ring() {
@@ -476,8 +469,9 @@ void RootImpl::wait(uint32_t seen, int64_t timeout_ms) {
     r.waiters.fetch_sub(1);
   }
   try_recover(false);
-  if (now_ms() - last_maintain_ms_.load() > 5'000) {
-    last_maintain_ms_.store(now_ms());
+  clock();
+  if (monotonic_ms() - last_maintain_ms_.load() > 5'000) {
+    last_maintain_ms_.store(monotonic_ms());
     if (auto kept = maintain(false); !kept) event(Level::warn, "upkeep-failed", {{"reason", kept.error().text}});
   }
 }

@@ -69,7 +69,6 @@ Result<void> RootImpl::boot_recovery() {
   }
   record.epoch = epoch_;
   GW_TRY(fill_identity(record));
-  record.high_time_ms = std::max<uint64_t>(record.high_time_ms, static_cast<uint64_t>(now_ms()));
   return write_format(record);
 }
 
@@ -207,8 +206,10 @@ Result<void> RootImpl::maintain(bool closing) {
       }
     }
   }
+  keep_clock();
+  int64_t now = to_root_time(now_ms());
   for (auto& q : open) {
-    int64_t quiet = now_ms() - q->shared().last_put_ms.load();
+    int64_t quiet = now - q->shared().last_put_ms.load();
     GW_TRY(q->maintain(closing || quiet > 10'000, !closing && quiet > 10'000));
   }
   return {};

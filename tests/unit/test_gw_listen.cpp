@@ -117,6 +117,7 @@ struct Fixture {
     context.queue = queue;
     context.body_writer = [this] { return root->body_writer(); };
     context.free_bytes = [this] { return free_bytes; };
+    context.clock = [this] { return root->clock(); };
     context.committer = committer.get();
     auto opened_store = gw::DedupStore::open(path + "/root", "Store1", true);
     REQUIRE(opened_store);

@@ -13,6 +13,8 @@ using namespace gw;
 
 namespace {
 
+RootClock now_clock() { return {now_ms(), 0, true}; }
+
 /// A directory of this test's own, left behind if a requirement fails (that throws).
 struct Directory {
   std::string path;
@@ -46,14 +48,14 @@ TEST_CASE("outcome_store: the latest row of each site") {
   failed.reason = "503 Busy";
   failed.next_try_ms = 61'000;
   const std::vector<Outcome> first{failed, outcome("m1", "B", OutcomeState::delivered, 1001), outcome("m2", "A", OutcomeState::failed, 1002)};
-  REQUIRE((*store)->record(first));
+  REQUIRE((*store)->record(now_clock(), first));
   auto found = (*store)->find("m1", "A");
   REQUIRE((found && *found));
   CHECK((*found)->state == OutcomeState::stored);
   CHECK((*found)->reason == "503 Busy");
   CHECK((*found)->status == 503);
   CHECK((*found)->next_try_ms == 61'000);
-  REQUIRE((*store)->record(std::vector<Outcome>{outcome("m1", "A", OutcomeState::delivered, 2000)}));
+  REQUIRE((*store)->record(now_clock(), std::vector<Outcome>{outcome("m1", "A", OutcomeState::delivered, 2000)}));
   auto all = (*store)->find("m1");
   REQUIRE(all);
   CHECK(all->size() == 2);
@@ -68,7 +70,7 @@ TEST_CASE("outcome_store: another process sees it, files are private") {
   REQUIRE(writer);
   auto reader = OutcomeStore::open(dir.path, false);
   REQUIRE(reader);
-  REQUIRE((*writer)->record(std::vector<Outcome>{outcome("m", "A", OutcomeState::expired, 5)}));
+  REQUIRE((*writer)->record(now_clock(), std::vector<Outcome>{outcome("m", "A", OutcomeState::expired, 5)}));
   auto found = (*reader)->find("m");
   REQUIRE((found && found->size() == 1));
   CHECK((*found)[0].state == OutcomeState::expired);
@@ -90,7 +92,7 @@ TEST_CASE("outcome_store: many rows move to their place and stay findable") {
       rows.push_back(outcome("m" + std::to_string(message), "A", n % 2 ? OutcomeState::delivered : OutcomeState::stored, n));
       rows.back().reason = std::string(static_cast<size_t>(n % 50), 'r');
     }
-    REQUIRE((*store)->record(rows));
+    REQUIRE((*store)->record(now_clock(), rows));
   }
   int64_t left = 0, moved = 0;
   {
@@ -119,11 +121,11 @@ TEST_CASE("outcome_store: a store of version 1 is read and gets what is new") {
   {
     auto db = SqliteDatabase::open(dir.path + "/outcomes.db", false);
     REQUIRE(db);
-    REQUIRE((*db)->exec("DROP TABLE recent; PRAGMA user_version=1"));
+    REQUIRE((*db)->exec("DROP TABLE recent; ALTER TABLE sites DROP COLUMN probe_interval; PRAGMA user_version=1"));
   }
   auto store = OutcomeStore::open(dir.path, false);
   REQUIRE(store);
-  REQUIRE((*store)->record(std::vector<Outcome>{outcome("m", "A", OutcomeState::delivered, 5)}));
+  REQUIRE((*store)->record(now_clock(), std::vector<Outcome>{outcome("m", "A", OutcomeState::delivered, 5)}));
   CHECK((*store)->find("m")->size() == 1);
 }
 
@@ -131,10 +133,10 @@ TEST_CASE("outcome_store: sites and probes") {
   Directory dir;
   auto store = OutcomeStore::open(dir.path, true);
   REQUIRE(store);
-  SiteRecord record{"A", false, 100, 200, "connection refused"};
-  REQUIRE((*store)->record({}, std::vector<SiteRecord>{record}));
-  record = {"A", true, 0, 0, ""};
-  REQUIRE((*store)->record({}, std::vector<SiteRecord>{record}));
+  SiteRecord record{"A", false, 100, 200, "connection refused", 60'000};
+  REQUIRE((*store)->record(now_clock(), {}, std::vector<SiteRecord>{record}));
+  record = {"A", true, 0, 0, "", 0};
+  REQUIRE((*store)->record(now_clock(), {}, std::vector<SiteRecord>{record}));
   auto sites = (*store)->sites();
   REQUIRE((sites && sites->size() == 1));
   CHECK((*sites)[0].up);
@@ -151,11 +153,44 @@ TEST_CASE("outcome_store: old outcomes go, whole hours at a time") {
   Directory dir;
   auto store = OutcomeStore::open(dir.path, true);
   REQUIRE(store);
-  REQUIRE((*store)->record(std::vector<Outcome>{outcome("m", "A", OutcomeState::delivered, now_ms())}));
+  REQUIRE((*store)->record(now_clock(), std::vector<Outcome>{outcome("m", "A", OutcomeState::delivered, now_ms())}));
   REQUIRE((*store)->forget_before(now_ms() - outcome_keep_ms));
   CHECK((*store)->find("m")->size() == 1);
   REQUIRE((*store)->forget_before(now_ms() + 2 * 3600 * 1000));
   CHECK((*store)->find("m")->empty());
+}
+
+TEST_CASE("outcome_store: a clock that is behind or suspicious forgets nothing, and one that was ahead hides nothing") {
+  Directory dir;
+  auto store = OutcomeStore::open(dir.path, true);
+  REQUIRE(store);
+  const int64_t now = now_ms(), month = 30ll * 24 * 3600 * 1000;
+  REQUIRE((*store)->record({now, 0, true}, std::vector<Outcome>{outcome("old", "A", OutcomeState::delivered, now)}));
+  REQUIRE((*store)->record({now + month, 0, false}, std::vector<Outcome>{outcome("m", "A", OutcomeState::stored, now + month)}));
+  CHECK((*store)->find("old")->size() == 1);
+  REQUIRE((*store)->record({now, 0, true}, std::vector<Outcome>{outcome("m", "A", OutcomeState::delivered, now)}));
+  const auto found = (*store)->find("m");
+  REQUIRE(found->size() == 1);
+  CHECK(found->at(0).state == OutcomeState::delivered);
+  REQUIRE((*store)->record({now + month, 0, true}, std::vector<Outcome>{outcome("n", "A", OutcomeState::stored, 1)}));
+  CHECK((*store)->find("old")->empty());
+}
+
+TEST_CASE("outcome_store: a store of version 2 gets what it lacks") {
+  Directory dir;
+  { REQUIRE(OutcomeStore::open(dir.path, true)); }
+  {
+    auto db = SqliteDatabase::open(dir.path + "/outcomes.db", false);
+    REQUIRE(db);
+    REQUIRE((*db)->exec("ALTER TABLE sites DROP COLUMN probe_interval; INSERT INTO sites VALUES('A',0,1,2,'x'); PRAGMA user_version=2"));
+  }
+  auto store = OutcomeStore::open(dir.path, true);
+  REQUIRE_MESSAGE(store, store.error().text);
+  auto sites = (*store)->sites();
+  REQUIRE(sites);
+  REQUIRE(sites->size() == 1);
+  CHECK(sites->at(0).next_try_ms == 2);
+  CHECK(sites->at(0).last_error == "x");
 }
 
 TEST_CASE("outcome_store: many writers and a long log") {
@@ -170,7 +205,7 @@ TEST_CASE("outcome_store: many writers and a long log") {
         std::vector<Outcome> rows;
         for (int i = 0; i < 100; ++i)
           rows.push_back(outcome(std::to_string(t) + "-" + std::to_string(batch) + "-" + std::to_string(i), "A", OutcomeState::delivered, 1));
-        if (!(*store)->record(rows)) return;
+        if (!(*store)->record(now_clock(), rows)) return;
       }
     });
   for (std::thread& thread : threads) thread.join();

@@ -29,14 +29,23 @@ Result<void> recover(Root& root) {
 }
 
 /// What a wrong clock would destroy cannot be had back.
-Result<void> check_clock(DedupStore& store, bool accept, bool dry_run) {
+Result<void> check_clock(Root& root, DedupStore& store, bool accept, bool dry_run) {
   GW_TRY_ASSIGN(auto clock, store.clock());
-  if (clock.ahead_ms == 0 && clock.behind_ms == 0) return {};
-  if (accept) return dry_run ? Result<void>() : store.accept_clock();
+  const RootClock of_root = root.clock();
+  if (clock.ahead_ms == 0 && clock.behind_ms == 0 && of_root.may_purge) return {};
+  if (accept) {
+    if (dry_run) return {};
+    GW_TRY(root.accept_clock());
+    return store.accept_clock();
+  }
+  if (of_root.behind_ms)
+    return Error{ExitCode::not_now, 0, "the clock is " + human_duration(of_root.behind_ms) + " behind what was seen before; nothing is purged (--yes: it is right)"};
   if (clock.behind_ms) {
     event(Level::warn, "clock-behind", {{"behind_s", clock.behind_ms / 1000}});
     return Error{ExitCode::not_now, 0, "the clock is " + human_duration(clock.behind_ms) + " behind what was seen before; nothing is purged (--yes: it is right)"};
   }
+  if (clock.ahead_ms == 0)
+    return Error{ExitCode::not_now, 0, "the clock has jumped forward by over a day; nothing is purged (--yes: it is right)"};
   event(Level::warn, "clock-ahead", {{"ahead_s", clock.ahead_ms / 1000}});
   return Error{ExitCode::not_now, 0, "the clock is " + human_duration(clock.ahead_ms) + " ahead of what was seen before; nothing is purged (--yes: it is right)"};
 }
@@ -46,7 +55,7 @@ Result<void> check_clock(DedupStore& store, bool accept, bool dry_run) {
 Result<ExitCode> purge(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(int64_t age, parse_age(options));
   GW_TRY_ASSIGN(OpenStore open, open_store(options, common, false));
-  GW_TRY(check_clock(*open.store, options.yes, common.dry_run));
+  GW_TRY(check_clock(*open.root, *open.store, options.yes, common.dry_run));
   if (!common.dry_run) GW_TRY(recover(*open.root));
   const int64_t cut = now_ms() - age;
   // Before the ids: those say which properties have found their message.

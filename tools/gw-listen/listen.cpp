@@ -115,6 +115,7 @@ Result<void> Listener::start() {
   GW_TRY_ASSIGN(context.queue, root_->queue(settings_.endpoint));
   context.body_writer = [this] { return root_->body_writer(); };
   context.free_bytes = [this] { return root_->free_bytes(); };
+  context.clock = [this] { return root_->clock(); };
   context.min_free_bytes = root_->reserve_bytes();
   committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); }, &end_in_doubt);
   context.committer = &*committer_;
@@ -159,6 +160,7 @@ void Listener::wait_for_end() {
     if (monotonic_ms() - maintained < maintain_every_ms) continue;
     maintained = monotonic_ms();
     if (auto done = root_->maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});
+    if (!root_->clock().may_purge) continue;
     if (auto swept = held_->sweep(now_ms()); !swept) event(Level::warn, "maintenance-failed", {{"reason", swept.error().text}});
   }
 }

@@ -443,7 +443,9 @@ Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& receive
   }
   PutOptions options;
   options.expires_at_ms = times.expires_at_ms;
-  options.dedup = DedupKey{context_.endpoint, context_.endpoint, call.id, received.sha256, times.first_sent_ms};
+  // With a clock that is behind everything would look older than what was purged.
+  const int64_t first_sent_ms = times.first_sent_ms ? times.first_sent_ms + context_.clock().behind_ms : 0;
+  options.dedup = DedupKey{context_.endpoint, context_.endpoint, call.id, received.sha256, first_sent_ms};
   Transaction transaction;
   transaction.put(queue, Message{std::move(headers), std::move(received.body)}, std::move(options));
   auto committed = context_.committer->commit(std::move(transaction));

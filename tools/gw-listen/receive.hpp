@@ -24,6 +24,7 @@ struct ReceiverContext {
   Queue queue;
   std::function<BodyWriter()> body_writer;
   std::function<uint64_t()> free_bytes;
+  std::function<RootClock()> clock;
   uint64_t min_free_bytes = 0;
   Committer* committer = nullptr;
   DataBus* data_bus = nullptr;

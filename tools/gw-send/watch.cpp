@@ -70,15 +70,20 @@ Result<void> Watch::find(const std::vector<std::string>& ids, const std::vector<
   };
   std::set<std::string> unknown(ids.begin(), ids.end()), undelivered = unknown;
   std::vector<Item> found;
-  GW_TRY_ASSIGN(bool any_outcomes, open_store());
-  for (const std::string& id : any_outcomes ? std::vector<std::string>(unknown.begin(), unknown.end()) : std::vector<std::string>()) {
-    GW_TRY_ASSIGN(auto outcomes, store_->find(id));
-    for (Outcome& outcome : outcomes) {
-      if (!wanted_site(outcome.site)) continue;
-      unknown.erase(id);
-      found.push_back({std::move(outcome), 0});
+  auto find_outcomes = [&]() -> Result<void> {
+    GW_TRY_ASSIGN(bool any_outcomes, open_store());
+    if (!any_outcomes) return {};
+    for (const std::string& id : std::vector<std::string>(unknown.begin(), unknown.end())) {
+      GW_TRY_ASSIGN(auto outcomes, store_->find(id));
+      for (Outcome& outcome : outcomes) {
+        if (!wanted_site(outcome.site)) continue;
+        unknown.erase(id);
+        found.push_back({std::move(outcome), 0});
+      }
     }
-  }
+    return {};
+  };
+  GW_TRY(find_outcomes());
   // What has no final outcome is in an outbox, and what failed may be there again: one pass over each.
   for (const Outbox& outbox : outboxes) {
     if (!outbox.queue) continue;
@@ -105,6 +110,8 @@ Result<void> Watch::find(const std::vector<std::string>& ids, const std::vector<
     });
     GW_TRY(std::move(scanned));
   }
+  // What left its outbox between the two looks has an outcome now.
+  if (!unknown.empty()) GW_TRY(find_outcomes());
   if (!unknown.empty())
     return Error{ExitCode::no_input, 0,
                  "nothing is known of message '" + *unknown.begin() + "'" + (only_these ? " at these sites" : "") +

@@ -105,7 +105,7 @@ Result<ExitCode> run(Root& root, Queue& queue, Selection& selection, const Chang
 }
 
 // Whoever waits for a message to arrive at its site must learn that it never will.
-Result<void> record_purged(const Root& root, const std::string& site, const std::vector<Claim>& claims) {
+Result<void> record_purged(Root& root, const std::string& site, const std::vector<Claim>& claims) {
   std::vector<Outcome> outcomes;
   for (const Claim& claim : claims) {
     Outcome one;
@@ -118,7 +118,7 @@ Result<void> record_purged(const Root& root, const std::string& site, const std:
     outcomes.push_back(std::move(one));
   }
   GW_TRY_ASSIGN(auto store, OutcomeStore::open(root.path(), true));
-  return store->record(outcomes);
+  return store->record(root.clock(), outcomes);
 }
 
 }  // namespace

@@ -305,7 +305,7 @@ bool Dispatcher::record_outcomes(Settlement& settlement) {
   if (rows.empty() && changed.empty()) return true;
   Result<void> recorded = open_store();
   if (recorded && !store_) recorded = Error{ExitCode::not_now, 0, "there is no room for the outcome store"};
-  if (recorded) recorded = store_->record(rows, changed);
+  if (recorded) recorded = store_->record(root_.clock(), rows, changed);
   if (recorded) return true;
   if (!is_full_disk(recorded.error())) {
     fail(recorded.error());
