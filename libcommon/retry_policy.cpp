@@ -75,6 +75,13 @@ bool Circuit::failed(int64_t now_ms, int64_t retry_after_ms, bool probe) {
   return opens;
 }
 
+void Circuit::restore(int64_t probe_at_ms, int64_t interval_ms) {
+  open_ = true;
+  probing_ = false;
+  probe_at_ms_ = probe_at_ms;
+  interval_ms_ = std::max(interval_ms, base_ms_);
+}
+
 void Circuit::probe_now(int64_t now_ms) {
   if (!open_) return;
   probe_at_ms_ = now_ms;

@@ -78,6 +78,10 @@ class Circuit {
   /// When the next probe may go; 0 while closed.
   int64_t probe_at_ms() const { return open_ ? probe_at_ms_ : 0; }
   bool probing() const { return probing_; }
+  /// The pause before the next probe.
+  int64_t interval_ms() const { return interval_ms_; }
+  /// As it was when another process left it.
+  void restore(int64_t probe_at_ms, int64_t interval_ms);
   /// A request has been taken for sending. Returns true if it is the probe.
   bool sent();
   /// The site answered (anything but an outage). Returns true if this closed the circuit.

@@ -115,11 +115,8 @@ run_ok queue-inspect purge error --all
 run_ok queue-inspect create site.Store1
 put site.Store1 x --id never
 run_ok queue-inspect purge site.Store1 never
-same "never Store1 4" "$(python3 -c '
-import sqlite3
-db = sqlite3.connect("root/outcomes.db")
-table = [t for (t,) in db.execute("select name from sqlite_schema where type = \"table\"") if "outcome" in t][0]
-print(*db.execute("select id, site, state from " + table).fetchone())')"
+run_exit 69 gw-send wait --timeout 0 --json never
+same "never Store1 purged" "$(jq -r '"\(.id) \(.site) \(.state)"' <<<"$out")"
 
 # Moves killed at any point: nothing lost, nothing twice.
 seq 1 3000 | queue-inspect put error --lines -q

@@ -92,7 +92,7 @@ Result<SiteStatus> look_at(const Outbox& outbox, const SiteRecord* record, int64
   GW_TRY(look_into_outbox(outbox, now, status));
   // Nothing goes before the site is tried again, however early a message is due.
   if (status.waiting > 0) status.next_try_ms = std::max(status.next_try_ms, probe_ms);
-  if (closed) status.next_try_ms = std::max(status.next_try_ms, opens_ms);
+  if (closed) status.next_try_ms = opens_ms;
   if (!outbox.config && status.last_error.empty()) status.last_error = "the site is not configured";
   return status;
 }

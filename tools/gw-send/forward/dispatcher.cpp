@@ -115,7 +115,7 @@ void Dispatcher::run() {
 
 /// How long nothing happens unless something comes in.
 int64_t Dispatcher::idle_ms() const {
-  const int64_t now = now_ms();
+  const int64_t now = monotonic_ms();
   int64_t wait = tick_ms;
   auto at = [&](int64_t when) {
     if (when > now) wait = std::min(wait, when - now);
@@ -123,7 +123,7 @@ int64_t Dispatcher::idle_ms() const {
   for (const SitePtr& site : sites_) {
     if (!site->usable()) continue;
     at(site->paused_until_ms);
-    at(site->circuit.open() ? std::min(site->circuit.probe_at_ms(), site->give_up_check_ms) : 0);
+    at(site->circuit.open() ? std::min(site->window_open ? site->circuit.probe_at_ms() : INT64_MAX, site->give_up_check_ms) : 0);
     at(site->listed.first_due_ms());
     if (!site->look) at(site->next_due_ms);
   }
@@ -158,6 +158,7 @@ bool Dispatcher::tick() {
   if (now - ticked_ms_ < tick_ms) return true;
   ticked_ms_ = now;
   if (job_.mode != ForwardJob::Mode::listed) reload_if_changed();
+  look_at_clocks();
   look_for_other_forwarders();
   read_published();
   if (auto opened = open_outboxes(); !opened) fail(opened.error());
@@ -167,6 +168,26 @@ bool Dispatcher::tick() {
   maintained_ms_ = now;
   if (auto done = root_.maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});
   return true;
+}
+
+/// Windows open and close, and a clock that was set moves what is due.
+void Dispatcher::look_at_clocks() {
+  root_.clock();
+  const int64_t wall = now_ms();
+  for (SitePtr& site : sites_) {
+    if (!site->queue) continue;
+    if (!site->look && site->queue.next_due_ms() <= wall) site->look = true;
+    look_at_window(*site);
+  }
+  for (GatewayQueue& from : gateway_queues_)
+    if (!from.look && from.queue.next_due_ms() <= wall) from.look = true;
+}
+
+void Dispatcher::look_at_window(Site& site) {
+  const bool was_open = site.window_open;
+  site.window_open = !site.target || window_open(site.target->window, now_ms());
+  // What was claimed and not begun stays here until the next one.
+  if (was_open && !site.window_open && site.out > 0 && send_loop_) send_loop_->recall(site.number);
 }
 
 void Dispatcher::notice_bells() {
@@ -185,11 +206,12 @@ void Dispatcher::probe_where_asked() {
   if (!store_) return;
   auto asked = store_->probes_asked();
   if (!asked) return;
-  const int64_t seen = probes_seen_ms_;
   for (const auto& [key, at] : *asked) {
-    if (at <= seen) continue;
-    probes_seen_ms_ = std::max(probes_seen_ms_, at);
-    if (auto known = site_by_key_.find(key); known != site_by_key_.end()) sites_[known->second]->circuit.probe_now(now_ms());
+    auto known = site_by_key_.find(key);
+    if (known == site_by_key_.end()) continue;
+    Site& site = *sites_[known->second];
+    // Another time, not a later one: the clock may have been set.
+    if (std::exchange(site.probe_asked_ms, at) != at) site.circuit.probe_now(monotonic_ms());
   }
 }
 
@@ -201,13 +223,13 @@ void Dispatcher::take_listed() {
   }
   for (const ListedMessage& message : messages)
     if (auto known = site_by_key_.find(message.site); known != site_by_key_.end())
-      sites_[known->second]->listed.add(message.due_at_ms, message.seq);
+      sites_[known->second]->listed.add(monotonic_of(message.due_at_ms), message.seq);
 }
 
 bool Dispatcher::outbox_empty(Site& site) {
   if (site.look || site.next_due_ms != INT64_MAX) {
     // A lower bound may be older than what it was for.
-    if (site.look && site.out == 0 && wanted(site, now_ms()) > 0) return false;
+    if (site.look && site.out == 0 && wanted(site, monotonic_ms()) > 0) return false;
   }
   auto status = site.queue.status();
   return status && status->ready + status->claimed + status->deferred == 0;
@@ -235,7 +257,7 @@ bool Dispatcher::finished() {
       continue;
     }
     // --once: what cannot be tried now is left for the next run.
-    const bool closed = stuck || (site->target && !window_open(site->target->window, now_ms()));
+    const bool closed = stuck || !site->window_open;
     if (job_.mode == ForwardJob::Mode::once && (closed || site->circuit.open())) {
       left_over_ |= !site->listed.empty();
       site->listed.clear();

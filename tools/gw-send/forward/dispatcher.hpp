@@ -89,6 +89,7 @@ class Dispatcher {
   void look_for_other_forwarders();
   void read_published();
   void list_what_is_due();
+  Result<void> remember_sites();
 
   // queues E.gateway (dispatcher_gateway.cpp)
   Result<void> find_gateway_queues();
@@ -106,6 +107,8 @@ class Dispatcher {
   std::vector<TransferPtr> wait_for_work();
   int64_t idle_ms() const;
   bool tick();
+  void look_at_clocks();
+  void look_at_window(Site& site);
   void notice_bells();
   void take_listed();
   void probe_where_asked();
@@ -116,11 +119,11 @@ class Dispatcher {
 
   // claiming (dispatcher_claim.cpp)
   void claim_more();
-  size_t wanted(const Site& site, int64_t now_ms) const;
+  size_t wanted(const Site& site, int64_t now) const;
   void claim_from(Site& site, size_t wanted, int64_t now_ms);
   std::vector<Claim> claim_next(Site& site, size_t wanted, int64_t now_ms);
   std::vector<Claim> claim_listed(Site& site, size_t wanted, int64_t now_ms);
-  void dispatch(Site& site, Claim claim, int64_t now_ms);
+  void dispatch(Site& site, Claim claim);
   void set_head(Transfer& transfer, const std::string& md5);
   const std::string& originating_site_of(const Message& message) const;
   void give_up_old(Site& site, int64_t now_ms);
@@ -166,7 +169,7 @@ class Dispatcher {
   std::vector<Outcome> late_outcomes_;  // could not be stored: full disk
   size_t out_ = 0;                      // transfers that are not settled yet, all sites
   size_t first_site_ = 0;
-  int64_t ticked_ms_ = 0, maintained_ms_ = 0, probes_seen_ms_ = 0;
+  int64_t ticked_ms_ = 0, maintained_ms_ = 0;
   uint64_t failed_total_ = 0;
   bool left_over_ = false;
 

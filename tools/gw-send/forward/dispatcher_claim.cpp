@@ -27,15 +27,15 @@ size_t Dispatcher::wanted(const Site& site, int64_t now) const {
   } else if (!site.look && site.next_due_ms > now) {
     return 0;
   }
+  if (!site.window_open) return 0;
   if (site.circuit.open()) return site.circuit.may_send(now) ? 1 : 0;
-  if (!window_open(site.target->window, now)) return 0;
   size_t limit = site.target->concurrency;
   if (site.answers >= fast_answers && site.answer_ms < fast_answer_ms) limit += std::clamp(limit * 8, ahead_min, ahead_max);
   return site.out < limit ? limit - site.out : 0;
 }
 
 void Dispatcher::claim_more() {
-  const int64_t now = now_ms();
+  const int64_t now = monotonic_ms();
   const size_t most = settings_->max_transfers + std::min<size_t>(settings_->max_transfers * 8, ahead_max);
   // Sites that do not answer hold their requests until the time is up: they share half of the room, so that the others have theirs.
   size_t hanging = 0;
@@ -61,7 +61,7 @@ void Dispatcher::claim_from(Site& site, size_t want, int64_t now) {
   const bool listed = job_.mode == ForwardJob::Mode::once || job_.mode == ForwardJob::Mode::listed;
   site.bell = site.queue.bell();
   std::vector<Claim> claims = listed ? claim_listed(site, want, now) : claim_next(site, want, now);
-  for (Claim& claim : claims) dispatch(site, std::move(claim), now);
+  for (Claim& claim : claims) dispatch(site, std::move(claim));
 }
 
 std::vector<Claim> Dispatcher::claim_next(Site& site, size_t want, int64_t now) {
@@ -80,7 +80,7 @@ std::vector<Claim> Dispatcher::claim_next(Site& site, size_t want, int64_t now) 
   site.held = false;
   if (claims->size() < want) {
     site.look = false;
-    site.next_due_ms = site.queue.next_due_ms();
+    site.next_due_ms = monotonic_of(site.queue.next_due_ms());
     if (claims->empty()) site.next_due_ms = std::max(site.next_due_ms, now + empty_claim_pause_ms);
   }
   return *std::move(claims);
@@ -108,7 +108,7 @@ std::vector<Claim> Dispatcher::claim_listed(Site& site, size_t want, int64_t now
   return claims;
 }
 
-void Dispatcher::dispatch(Site& site, Claim claim, int64_t now) {
+void Dispatcher::dispatch(Site& site, Claim claim) {
   auto transfer = std::make_unique<Transfer>(std::move(claim));
   transfer->target = site.target;
   transfer->site = site.number;
@@ -116,8 +116,7 @@ void Dispatcher::dispatch(Site& site, Claim claim, int64_t now) {
   transfer->answer_timeout_ms = settings_->answer_timeout_ms;
   ++site.out;
   ++out_;
-  const MessageInfo& info = transfer->claim.info();
-  if (info.expires_at_ms != 0 && now >= info.expires_at_ms) {
+  if (root_.expired(transfer->claim.info())) {
     transfer->verdict = Transfer::Verdict::expired;
     own_back_.push_back(std::move(transfer));
     return;
@@ -160,12 +159,13 @@ void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
 void Dispatcher::give_up_old(Site& site, int64_t now) {
   if (!site.usable() || now < site.give_up_check_ms || settings_->policy.outages != Outages::wait) return;
   const int64_t limit = settings_->policy.give_up_after_ms;
+  const int64_t wall = now_ms();
   std::vector<uint64_t> old;
   site.give_up_check_ms = INT64_MAX;
   auto scanned = site.queue.scan([&](const MessageInfo& info) {
-    const int64_t at = info.put_at_ms > INT64_MAX - limit ? INT64_MAX : info.put_at_ms + limit;
-    if (at > now || old.size() == give_up_at_once) {
-      site.give_up_check_ms = at;
+    const int64_t left = info.put_at_ms > INT64_MAX - limit ? INT64_MAX - now : std::max<int64_t>(info.put_at_ms + limit - wall, 0);
+    if (left > 0 || old.size() == give_up_at_once) {
+      site.give_up_check_ms = now + left;
       return false;
     }
     if (info.state != MessageState::claimed) old.push_back(info.seq);

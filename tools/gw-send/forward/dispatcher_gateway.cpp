@@ -67,7 +67,7 @@ Result<void> Dispatcher::adopt_unlisted(const std::string& key) {
 }
 
 void Dispatcher::route_gateway_messages() {
-  const int64_t now = now_ms();
+  const int64_t now = monotonic_ms();
   bool more = false;
   for (GatewayQueue& from : gateway_queues_) {
     if (!from.look && from.next_due_ms <= now) from.look = true;
@@ -89,7 +89,7 @@ bool Dispatcher::route_from(GatewayQueue& from) {
   auto claims = from.queue.claim(claims_at_once);
   if (!claims) {
     from.held = claims.error().code == ExitCode::not_now;
-    from.paused_until_ms = now_ms() + trouble_pause_ms;
+    from.paused_until_ms = monotonic_ms() + trouble_pause_ms;
     if (from.held) return false;
     event(Level::error, "queue-unreadable", {{"queue", from.queue.name()}, {"reason", claims.error().text}});
     from.queue = Queue();  // found again if it was removed and made anew
@@ -98,8 +98,8 @@ bool Dispatcher::route_from(GatewayQueue& from) {
   from.held = false;
   if (claims->size() < claims_at_once) {
     from.look = false;
-    from.next_due_ms = from.queue.next_due_ms();
-    if (claims->empty()) from.next_due_ms = std::max(from.next_due_ms, now_ms() + empty_claim_pause_ms);
+    from.next_due_ms = monotonic_of(from.queue.next_due_ms());
+    if (claims->empty()) from.next_due_ms = std::max(from.next_due_ms, monotonic_ms() + empty_claim_pause_ms);
   }
   std::vector<Transaction> transactions;
   std::vector<RoutedMessage> told;

@@ -118,7 +118,7 @@ void Dispatcher::note_answer(Site& site, const Transfer& transfer) {
   }
   if (!site.circuit.open()) return;
   site.circuit.answered();
-  site.record.next_try_ms = 0;
+  site.record.next_try_ms = site.record.probe_interval_ms = 0;
   site.record_changed = true;
   event(Level::info, "site-up", {{"site", site.key}});
 }
@@ -175,8 +175,12 @@ Attempt Dispatcher::read_attempt(const Transfer& transfer, Site& site) {
   Attempt attempt{answer.status != 0, answer.status, answer.retry_after_ms, false};
   if (transfer.verdict == Transfer::Verdict::unreadable) attempt.answered = true;  // no fault of the site's
   if (attempt.answered) return attempt;
-  const int64_t first = site.unanswered.try_emplace(transfer.claim.seq(), transfer.started_ms).first->second;
-  attempt.others_answered = site.last_answer_ms >= first;
+  const auto [first, added] = site.unanswered.try_emplace(transfer.claim.seq(), transfer.started_ms);
+  attempt.others_answered = site.last_answer_ms >= first->second;
+  if (!added || attempt.others_answered) return attempt;
+  // An earlier forwarder may have got no answer for it either, and others have been delivered since.
+  const auto last = known_outcome(transfer.id(), site.key);
+  attempt.others_answered = last && last->state == OutcomeState::stored && last->status == 0 && site.record.last_delivered_ms > last->since_ms;
   return attempt;
 }
 
@@ -190,12 +194,13 @@ void Dispatcher::note_failure(Site& site, const Transfer& transfer, const Attemp
     if (transfer.probe) site.circuit.probe_given_back();
     return;
   }
-  if (site.circuit.failed(now_ms(), attempt.retry_after_ms, transfer.probe)) {
+  if (site.circuit.failed(monotonic_ms(), attempt.retry_after_ms, transfer.probe)) {
     site.give_up_check_ms = 0;
     send_loop_->recall(site.number);
-    event(Level::warn, "site-down", {{"site", site.key}, {"reason", reason}, {"next_try_at", format_rfc3339(site.circuit.probe_at_ms())}});
+    event(Level::warn, "site-down", {{"site", site.key}, {"reason", reason}, {"next_try_at", format_rfc3339(wall_of(site.circuit.probe_at_ms()))}});
   }
-  site.record.next_try_ms = site.circuit.probe_at_ms();
+  site.record.next_try_ms = wall_of(site.circuit.probe_at_ms());
+  site.record.probe_interval_ms = site.circuit.interval_ms();
 }
 
 /// It comes back when the program has answered.
@@ -219,7 +224,7 @@ void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& int
   const Attempt attempt = read_attempt(*transfer, site);
   const std::string reason = transfer->verdict == Transfer::Verdict::unreadable ? answer.error : describe(answer);
   if (!transfer->policy) note_failure(site, *transfer, attempt, reason);
-  Decision decision = decide(settings_->policy, attempt, info.failures, info.put_at_ms, now, site.circuit.probe_at_ms());
+  Decision decision = decide(settings_->policy, attempt, info.failures, info.put_at_ms, now, wall_of(site.circuit.probe_at_ms()));
   if (!transfer->policy && !policy_program_.empty() && policy_decides(decision)) return ask_policy(std::move(transfer), reason);
   if (transfer->policy) {
     if (!transfer->policy->trouble.empty())
@@ -269,7 +274,7 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
   std::optional<Message> for_error_queue;
   if (state == OutcomeState::failed) {
     if (auto opened = open_error_queue(); !opened || !error_queue_) {
-      site.paused_until_ms = now_ms() + commit_trouble_pause_ms;
+      site.paused_until_ms = monotonic_ms() + commit_trouble_pause_ms;
       return settle_unsent(std::move(transfer));
     }
     Failure failure;
@@ -376,7 +381,7 @@ void Dispatcher::not_committed(const SettledMessage& after, const Error& error) 
   Site& site = *sites_[after.site];
   event(Level::error, "commit-failed", {{"id", after.id}, {"site", site.key}, {"reason", error.text}});
   if (error.code != ExitCode::not_now) fail(error);
-  site.paused_until_ms = now_ms() + commit_trouble_pause_ms;
+  site.paused_until_ms = monotonic_ms() + commit_trouble_pause_ms;
   if (job_.mode == ForwardJob::Mode::listed) site.listed.add(site.paused_until_ms, after.seq);
   if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
 }
@@ -391,7 +396,7 @@ void Dispatcher::committed(const SettledMessage& after) {
       event(Level::warn, "expired", {{"id", after.id}, {"site", site.key}});
       return;
     case OutcomeState::stored:
-      if (job_.mode == ForwardJob::Mode::listed) site.listed.add(after.next_try_ms, after.seq);
+      if (job_.mode == ForwardJob::Mode::listed) site.listed.add(monotonic_of(after.next_try_ms), after.seq);
       if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
       return attempt_event(after.id, site.key, after.attempt, after.status, after.reason, after.next_try_ms);
     case OutcomeState::failed:

@@ -1,6 +1,7 @@
 // What the dispatcher knows of one site. Private to dispatcher*.cpp.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <unordered_map>
@@ -8,12 +9,25 @@
 #include <cerrno>
 
 #include "dispatcher.hpp"
+#include "units.hpp"
 
 namespace gw {
 
 /// No room now: work that needs none goes on.
 inline bool is_full_disk(const Error& error) {
   return error.code == ExitCode::not_now || error.sys_errno == ENOSPC || error.sys_errno == EDQUOT;
+}
+
+/// What is planned inside of this process goes by the monotonic clock, which nobody can set; what is stored and told goes by the
+/// wall clock. 0 and INT64_MAX are no times.
+inline int64_t monotonic_of(int64_t wall_ms) {
+  if (wall_ms == 0 || wall_ms == INT64_MAX) return wall_ms;
+  return std::max<int64_t>(monotonic_ms() + (wall_ms - now_ms()), 1);
+}
+inline int64_t wall_of(int64_t monotonic) {
+  if (monotonic == 0 || monotonic == INT64_MAX) return monotonic;
+  int64_t wall = 0;
+  return __builtin_add_overflow(monotonic, now_ms() - monotonic_ms(), &wall) ? INT64_MAX : wall;
 }
 
 /// The messages of one site that are to be taken, if not all are (--once, --listed). Those that are due need 8 bytes each.
@@ -60,12 +74,13 @@ struct Dispatcher::Site {
   size_t number;
   std::string key;
   std::shared_ptr<const Target> target;  ///< null: not configured (any more)
+  std::shared_ptr<const Target> target_before;  ///< the last one
   bool supported = true;                 ///< we speak the channel's language
   Queue queue;
   UniqueFd singleton;   ///< with --to: the lock of this site
   int other_pid = 0;    ///< another forwarder has it (--to)
 
-  // Claiming.
+  // Claiming. All times are monotonic.
   bool look = true;        ///< there may be something due
   bool held = false;
   uint32_t bell = 0;
@@ -73,6 +88,7 @@ struct Dispatcher::Site {
   int64_t paused_until_ms = 0;
   size_t out = 0;          ///< claimed, not settled yet
   Listed listed;
+  bool window_open = true;  ///< looked at once a second
 
   // How the site answers.
   Circuit circuit;
@@ -80,7 +96,8 @@ struct Dispatcher::Site {
   unsigned answers = 0;
   int64_t last_answer_ms = 0;   ///< monotonic
   std::unordered_map<uint64_t, int64_t> unanswered;  ///< seq -> start of its first attempt without an answer (monotonic)
-  int64_t give_up_check_ms = 0;  ///< wall clock: when the oldest message gets too old
+  int64_t give_up_check_ms = 0;  ///< monotonic: when the oldest message gets too old
+  int64_t probe_asked_ms = 0;    ///< the last wish of `gw-send flush` that was fulfilled
   SiteRecord record;
   bool record_changed = false;
 

@@ -37,11 +37,11 @@ std::string what_is_missing(const SiteConfig& config) {
 }  // namespace
 
 Result<void> Dispatcher::prepare() {
-  probes_seen_ms_ = now_ms();  // we try every site anyway: earlier wishes are fulfilled
   GW_TRY_ASSIGN(Config config, read_config());
   GW_TRY(configure(config));
   GW_TRY(take_singletons());
   GW_TRY(open_store());
+  GW_TRY(remember_sites());
   GW_TRY(open_outboxes());
   if (job_.mode != ForwardJob::Mode::listed && !settings_->endpoint.empty()) {
     auto made = root_.create_queue(settings_->endpoint + ".gateway");
@@ -85,8 +85,11 @@ void Dispatcher::configure_site(const SiteConfig& config) {
   const auto [known, added] = site_by_key_.try_emplace(config.key, sites_.size());
   if (added) sites_.push_back(std::make_unique<Site>(sites_.size(), config.key, settings_->policy.probe_interval_ms));
   Site& site = *sites_[known->second];
-  site.target = make_target(config);
+  const bool moved = site.target_before && site.target_before->url != config.address;
+  site.target = site.target_before = make_target(config);
   site.look = true;
+  look_at_window(site);
+  if (moved) site.circuit.probe_now(monotonic_ms());  // another address may answer
   const std::string missing = what_is_missing(config);
   if (!missing.empty() && site.supported)
     event(Level::error, "site-not-served", {{"site", site.key}, {"reason", "this version does not know " + missing}});
@@ -95,6 +98,34 @@ void Dispatcher::configure_site(const SiteConfig& config) {
   site.record.up = false;
   site.record.last_error = "this version does not know " + missing;
   site.record_changed = true;
+}
+
+/// What an earlier forwarder knew of the sites: one that is out of order is left alone until its time, unless somebody asked since.
+Result<void> Dispatcher::remember_sites() {
+  if (!store_) return {};
+  GW_TRY_ASSIGN(auto records, store_->sites());
+  for (SiteRecord& record : records) {
+    auto known = site_by_key_.find(record.site);
+    if (known == site_by_key_.end()) continue;
+    Site& site = *sites_[known->second];
+    site.record = std::move(record);
+    if (!site.supported) site.record.up = false;
+    const bool out_of_order = !site.record.up && site.record.next_try_ms != 0 && site.record.probe_interval_ms != 0;
+    if (!out_of_order || settings_->policy.outages != Outages::wait) continue;
+    // Not longer than it can be: the clock may have been set.
+    const int64_t interval = site.record.probe_interval_ms;
+    const int64_t left = std::clamp<int64_t>(site.record.next_try_ms - now_ms(), 0, std::max(interval, probe_interval_max_ms));
+    site.circuit.restore(monotonic_ms() + left, interval);
+  }
+  GW_TRY_ASSIGN(auto asked, store_->probes_asked());
+  for (const auto& [key, at] : asked) {
+    auto known = site_by_key_.find(key);
+    if (known == site_by_key_.end()) continue;
+    Site& site = *sites_[known->second];
+    site.probe_asked_ms = at;
+    if (site.circuit.open() && at > site.record.next_try_ms - site.circuit.interval_ms()) site.circuit.probe_now(monotonic_ms());
+  }
+  return {};
 }
 
 Result<void> Dispatcher::open_outboxes() {

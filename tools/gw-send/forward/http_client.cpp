@@ -131,8 +131,34 @@ void set_up(Slot& slot) {
   set(easy, CURLOPT_HEADERDATA, &slot);
 }
 
+/// As the library writes it into Host: without user and standard port.
+std::string host_of(std::string_view url) {
+  const size_t scheme = url.find("://");
+  if (scheme == std::string_view::npos) return "";
+  std::string_view host = url.substr(scheme + 3);
+  host = host.substr(0, host.find_first_of("/?#"));
+  if (const size_t user = host.rfind('@'); user != std::string_view::npos) host.remove_prefix(user + 1);
+  const std::string_view port = url.starts_with("https") ? ":443" : ":80";
+  if (host.ends_with(port)) host.remove_suffix(port.size());
+  return std::string(host);
+}
+
+/// The lines that the library would add are ours too then.
+void lower_case_all(Slot& slot) {
+  std::string& head = slot.request.head;
+  head.append("host: " + host_of(*slot.request.url)).push_back('\0');
+  head.append("content-length: " + std::to_string(slot.request.body->size())).push_back('\0');
+  bool in_name = true;
+  for (char& c : head) {
+    if (c == '\0') in_name = true;
+    else if (c == ':') in_name = false;
+    else if (in_name && c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+}
+
 /// curl wants a linked list; its nodes stand in a vector and point into the head.
 void link_lines(Slot& slot) {
+  if (slot.request.lower_case_names) lower_case_all(slot);
   // "Name:" without a value takes a header of curl's own out.
   for (std::string_view unwanted : {"Expect:", "Accept:"}) slot.request.head.append(unwanted).push_back('\0');
   std::string& head = slot.request.head;

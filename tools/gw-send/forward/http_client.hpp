@@ -18,6 +18,7 @@ struct HttpRequest {
   const std::string* url = nullptr;
   std::string head;            ///< lines `Name: value`, each ended by NUL
   const Body* body = nullptr;
+  bool lower_case_names = false;  ///< of all lines, those of the library too
   int64_t connect_timeout_ms = 10'000;
   int64_t answer_timeout_ms = 100'000;  ///< without progress, and from the last byte sent to the whole answer
   uint64_t bytes_per_s_max = 0;         ///< 0: no limit

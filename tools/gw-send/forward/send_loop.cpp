@@ -91,6 +91,7 @@ void SendLoop::start(Lane& lane, TransferPtr transfer, int64_t now) {
   request.head += date_line();
   request.head += '\0';
   request.body = &std::as_const(transfer->claim).message().body;
+  request.lower_case_names = transfer->target->lower_case_names;
   request.connect_timeout_ms = transfer->connect_timeout_ms;
   request.answer_timeout_ms = transfer->answer_timeout_ms;
   const uint64_t site_rate = transfer->target->rate_bytes;
