@@ -24,8 +24,8 @@ struct Crypto {
   decltype(&EVP_DigestInit_ex) init = nullptr;
   decltype(&EVP_DigestUpdate) update = nullptr;
   decltype(&EVP_DigestFinal_ex) final = nullptr;
-  decltype(&EVP_md5) md5 = nullptr;
-  decltype(&EVP_sha256) sha256 = nullptr;
+  // Fetched once: OpenSSL 3 looks an algorithm up, under a lock, whenever it is named.
+  const EVP_MD *md5 = nullptr, *sha256 = nullptr;
 
   Crypto() {
     void* library = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
@@ -35,8 +35,11 @@ struct Crypto {
     load(library, "EVP_DigestInit_ex", init);
     load(library, "EVP_DigestUpdate", update);
     load(library, "EVP_DigestFinal_ex", final);
-    load(library, "EVP_md5", md5);
-    load(library, "EVP_sha256", sha256);
+    decltype(&EVP_MD_fetch) fetch = nullptr;
+    load(library, "EVP_MD_fetch", fetch);
+    md5 = fetch(nullptr, "MD5", nullptr);
+    sha256 = fetch(nullptr, "SHA256", nullptr);
+    if (!md5 || !sha256) assertion_failed("libcrypto offers MD5 and SHA-256", __FILE__, __LINE__);
   }
 
   template <class Function>
@@ -74,7 +77,7 @@ struct Digest::Impl {
 };
 
 Digest::Digest(Kind kind) : impl_(std::make_unique<Impl>()) {
-  const EVP_MD* algorithm = kind == Kind::md5 ? crypto().md5() : crypto().sha256();
+  const EVP_MD* algorithm = kind == Kind::md5 ? crypto().md5 : crypto().sha256;
   GW_ASSERT(impl_->context && crypto().init(impl_->context, algorithm, nullptr) == 1);
 }
 Digest::Digest(Digest&&) noexcept = default;

@@ -110,7 +110,7 @@ struct Fixture {
     REQUIRE(made);
     queue = *made;
     committer = std::make_unique<Committer>([this](std::vector<gw::Transaction>&& all) { return root->commit_all(std::move(all)); },
-                                            [](const gw::Error&) { std::abort(); });
+                                            [] { return 1u; }, [](const gw::Error&) { std::abort(); });
     REQUIRE(committer->start());
     ReceiverContext context;
     context.endpoint = "Store1";
@@ -592,7 +592,7 @@ TEST_CASE("gw-listen: what waits is committed together, each waiter gets its own
         std::this_thread::yield();
         return results;
       },
-      [](const gw::Error&) { std::abort(); });
+      [] { return 24u; }, [](const gw::Error&) { std::abort(); });
   REQUIRE(committer.start());
   std::atomic<int> good{0}, refused{0};
   std::vector<std::thread> threads;

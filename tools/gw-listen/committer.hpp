@@ -16,8 +16,10 @@ class Committer {
  public:
   /// Commits each transaction on its own, in order. Replaceable for tests.
   using CommitAll = std::function<std::vector<Result<CommitResult>>(std::vector<Transaction>&&)>;
+  /// How many requests are under way, those in commit() included: for so many it is worth a moment's wait.
+  using UnderWay = std::function<unsigned()>;
   /// `on_doubt` is called on the committer's thread when a commit is in doubt; nothing is answered after it. It must not return.
-  Committer(CommitAll commit_all, std::function<void(const Error&)> on_doubt);
+  Committer(CommitAll commit_all, UnderWay under_way, std::function<void(const Error&)> on_doubt);
   /// Waits for what was submitted. Nobody may be in commit() any more.
   ~Committer();
   Committer(const Committer&) = delete;
@@ -32,13 +34,16 @@ class Committer {
   struct Waiter;
   static void* thread_main(void* self);
   void run();
+  void gather() const;
   void serve(Waiter* newest);
   static void wake(Waiter* waiter);
 
   CommitAll commit_all_;
+  UnderWay under_way_;
   std::function<void(const Error&)> on_doubt_;
   std::atomic<Waiter*> newest_{nullptr};
   std::atomic<uint32_t> sleeping_{0};
+  std::atomic<unsigned> waiting_{0};
   std::atomic<bool> stop_{false};
   pthread_t thread_{};
   bool started_ = false;

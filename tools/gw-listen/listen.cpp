@@ -117,7 +117,8 @@ Result<void> Listener::start() {
   context.free_bytes = [this] { return root_->free_bytes(); };
   context.clock = [this] { return root_->clock(); };
   context.min_free_bytes = root_->reserve_bytes();
-  committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); }, &end_in_doubt);
+  committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); },
+                     [this] { return server_->under_way(); }, &end_in_doubt);
   context.committer = &*committer_;
   held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
   context.held = &*held_;

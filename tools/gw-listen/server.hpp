@@ -29,6 +29,8 @@ class Server {
   /// From now on every answer closes its connection. Waits until no request is being handled, at most `grace_ms`, then ends all
   /// connections. False: some had to be cut.
   bool stop(int64_t grace_ms);
+  /// Requests that are being handled.
+  unsigned under_way() const { return static_cast<unsigned>(active_.load(std::memory_order_relaxed)); }
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
  private:

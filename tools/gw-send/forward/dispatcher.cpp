@@ -1,6 +1,8 @@
 #include "dispatcher.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "diag.hpp"
 #include "dispatcher_site.hpp"
@@ -12,6 +14,8 @@ namespace {
 
 constexpr int64_t tick_ms = 1000;
 constexpr int64_t maintain_ms = 10'000;
+constexpr std::chrono::microseconds gather_step{500};
+constexpr int gather_steps = 4;
 
 }  // namespace
 
@@ -138,6 +142,12 @@ std::vector<TransferPtr> Dispatcher::wait_for_work() {
   // Once told to end, only what comes back is of interest.
   auto wanted_now = [&] { return stop_ ? !back_.empty() : something() && (!listed_end_ || !back_.empty() || bell_rang_ || reload_); };
   wake_.wait_for(lock, std::chrono::milliseconds(wait), wanted_now);
+  // What comes back together is made durable together. The send loop has work for longer than this.
+  for (int waited = 0; waited < gather_steps && !stop_ && !back_.empty() && back_.size() < out_ / 4; ++waited) {
+    lock.unlock();
+    std::this_thread::sleep_for(gather_step);
+    lock.lock();
+  }
   return std::exchange(back_, {});
 }
 
