@@ -548,6 +548,7 @@ Result<std::vector<DedupStore::Decision>> DedupStore::decide(std::span<const Ded
   std::vector<Decision> decisions(rows.size());
   GW_TRY_ASSIGN(FileLock guard, d.lock());
   GW_TRY(d.begin());
+  d.db->make_log_space();
   auto inserted = d.decide_rows(rows, groups, decisions);
   // Who answers "duplicate" relies on another's row: a commit without a change of its own would sync nothing.
   if (inserted && *inserted == 0) {

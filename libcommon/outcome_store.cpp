@@ -262,6 +262,7 @@ template <class Work>
 Result<void> OutcomeStore::Impl::in_transaction(Work work) {
   Lock lock(lock_fd_.get());
   GW_TRY(db_->exec("BEGIN IMMEDIATE"));
+  db_->make_log_space();
   Result<void> done = work();
   if (done) done = db_->exec("COMMIT");
   if (!done) {

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -30,6 +32,7 @@ struct Sqlite {
   decltype(&::sqlite3_errstr) errstr = nullptr;
   decltype(&::sqlite3_exec) exec = nullptr;
   decltype(&::sqlite3_extended_errcode) extended_errcode = nullptr;
+  decltype(&::sqlite3_file_control) file_control = nullptr;
   decltype(&::sqlite3_finalize) finalize = nullptr;
   decltype(&::sqlite3_get_autocommit) get_autocommit = nullptr;
   decltype(&::sqlite3_open_v2) open_v2 = nullptr;
@@ -63,6 +66,7 @@ struct Sqlite {
     load("sqlite3_errstr", errstr);
     load("sqlite3_exec", exec);
     load("sqlite3_extended_errcode", extended_errcode);
+    load("sqlite3_file_control", file_control);
     load("sqlite3_finalize", finalize);
     load("sqlite3_get_autocommit", get_autocommit);
     load("sqlite3_open_v2", open_v2);
@@ -91,6 +95,11 @@ const Sqlite& sqlite() {
 
 sqlite3* db_of(void* p) { return static_cast<sqlite3*>(p); }
 sqlite3_stmt* stmt_of(void* p) { return static_cast<sqlite3_stmt*>(p); }
+
+// Of the log: https://www.sqlite.org/walformat.html
+constexpr int64_t log_header_bytes = 32, log_frame_header_bytes = 24;
+// How much is written ahead: nothing for a short log, then as much as there is, up to a megabyte.
+constexpr int64_t log_space_above_bytes = 64 << 10, log_space_min_bytes = 128 << 10, log_space_max_bytes = 1 << 20;
 
 ExitCode code_of(int primary, int system_errno) {
   switch (primary) {
@@ -244,12 +253,37 @@ void SqliteDatabase::rollback() {
   if (!sqlite().get_autocommit(db_of(db_))) sqlite().exec(db_of(db_), "ROLLBACK", nullptr, nullptr, nullptr);
 }
 
+void SqliteDatabase::make_log_space() {
+  if (page_bytes_ == 0) {
+    auto page = query_integer("PRAGMA page_size");
+    if (!page) return;
+    page_bytes_ = *page;
+  }
+  const int64_t used = log_header_bytes + log_frames_ * (log_frame_header_bytes + page_bytes_);
+  if (used < log_space_above_bytes || used + log_space_min_bytes < log_bytes_) return;
+  sqlite3_file* log = nullptr;
+  sqlite3_int64 size = 0;
+  if (sqlite().file_control(db_of(db_), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK || !log || !log->pMethods) return;
+  if (log->pMethods->xFileSize(log, &size) != SQLITE_OK) return;
+  log_bytes_ = size;
+  // Only ever behind the end of the file: what another process wrote is in front of it.
+  const int64_t want = used + std::min(used, log_space_max_bytes);
+  static constexpr std::array<char, 4096> zeros{};
+  for (int64_t at = size; at < want;) {
+    // Page by page: a page cache of large folios would write all of one with every small change in it.
+    const int64_t n = static_cast<int64_t>(zeros.size()) - at % static_cast<int64_t>(zeros.size());
+    if (log->pMethods->xWrite(log, zeros.data(), static_cast<int>(n), at) != SQLITE_OK) return;
+    at += n;
+    log_bytes_ = at;
+  }
+}
+
 Result<void> SqliteDatabase::checkpoint_truncate() {
   // Readers are not waited for: what they hinder is done by a later call.
   sqlite().busy_timeout(db_of(db_), 0);
   int rc = sqlite().wal_checkpoint_v2(db_of(db_), nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
   sqlite().busy_timeout(db_of(db_), 10'000);
-  if (rc == SQLITE_OK) log_frames_ = 0;
+  if (rc == SQLITE_OK) log_frames_ = log_bytes_ = 0;
   if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY) return {};
   return sqlite_error(db_of(db_), rc, path_);
 }

@@ -61,6 +61,9 @@ class SqliteDatabase {
   /// Copies the log into the file and empties it, unless readers are in the way. The caller holds whatever keeps writers out.
   /// Does nothing on a connection that has not read or written yet.
   Result<void> checkpoint_truncate();
+  /// Writes zeros behind the end of a log that grows, so that a commit's sync needs no change of the file's size: half the time on
+  /// most file systems. The caller holds whatever keeps writers out. Whatever fails here only costs speed.
+  void make_log_space();
   /// Frames in the log after the last commit of this connection.
   int64_t log_frames() const { return log_frames_; }
   const std::string& path() const { return path_; }
@@ -70,7 +73,8 @@ class SqliteDatabase {
   static int on_commit(void* self, void* db, const char* name, int frames);
   void* db_;
   std::string path_;
-  int64_t log_frames_ = 0;
+  int64_t log_frames_ = 0, log_bytes_ = 0;
+  int64_t page_bytes_ = 0;  // not known yet
 };
 
 }  // namespace gw
