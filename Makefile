@@ -64,9 +64,11 @@ HELPERS  := $(if $(filter %/main.cpp,$(SRC-gw-forward)),gw-forward)
 $(foreach t,$(TOOLS),$(eval SRC-$(t) := $(sort $(wildcard tools/$(t)/*.cpp))))
 
 LDLIBS-gw-forward = -lcurl
-LDLIBS-gw-listen  = -lcivetweb
+LDLIBS-gw-listen  = -lcivetweb -lssl -lcrypto
 
-PROGRAMS := $(TOOLS:%=$(BUILD)/bin/%) $(HELPERS:%=$(BUILD)/libexec/gatepost/%)
+# Debian's CivetWeb loads OpenSSL by names and with a symbol that OpenSSL 3 does not have: these two stand in between.
+SHIMS := libssl.so libcrypto.so
+PROGRAMS := $(TOOLS:%=$(BUILD)/bin/%) $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(SHIMS:%=$(BUILD)/libexec/gatepost/%)
 MAN      := $(sort $(wildcard man/man[1-8]/*.[1-8]))
 EXAMPLES := $(sort $(wildcard scripts/scale-out/*))
 # Channel programs and other scripts that belong into the libexec directory.
@@ -113,10 +115,16 @@ endef
 $(foreach t,$(TOOLS),$(eval $(call program,$(BUILD)/bin/$(t),$(t))))
 $(foreach t,$(HELPERS),$(eval $(call program,$(BUILD)/libexec/gatepost/$(t),$(t))))
 
+# Without sanitizers and the C++ library: what loads them has its own.
+$(BUILD)/libexec/gatepost/lib%.so: tools/gw-listen/openssl/lib%.cpp
+	@mkdir -p $(@D)
+	$(call say,link $@)
+	$(Q)$(CXX) -shared -fPIC -O2 -nostdlib -Wall -Wl,-z,relro,-z,now,-soname,$(@F) -Wl,--no-as-needed -o $@ $< -l$* $(LDFLAGS)
+
 $(BUILD)/unit-tests $(TEST_PROGRAMS): LIBM = $(LIBM_SHARED)
 $(BUILD)/unit-tests: $(call obj,$(UNIT_SRC) $(TOOL_SRC)) $(LIB)
 	$(call say,link $@)
-	$(Q)$(LINK) -o $@ $^ -lcurl -lcivetweb $(LDLIBS-common)
+	$(Q)$(LINK) -o $@ $^ -lcurl -lcivetweb -lssl -lcrypto $(LDLIBS-common)
 
 # What is fuzzed, and what of a tool that is.
 MORE_SRC-fuzz := $(sort $(wildcard tests/fuzz/targets/*.cpp)) $(addprefix tools/gw-listen/,http.cpp channel.cpp proxy.cpp web_client.cpp)
@@ -125,7 +133,7 @@ define test_program
 $(BUILD)/test-bin/$(basename $(notdir $(1))): $(call obj,$(1) $(MORE_SRC-$(basename $(notdir $(1))))) $$(LIB)
 	@mkdir -p $$(@D)
 	$$(call say,link $$@)
-	$$(Q)$$(LINK) -o $$@ $$^ -lcurl -lcivetweb $$(LDLIBS-common)
+	$$(Q)$$(LINK) -Wl,--disable-new-dtags,-rpath,'$$$$ORIGIN/../libexec/gatepost' -o $$@ $$^ -lcurl -lcivetweb $$(LDLIBS-common)
 endef
 $(foreach s,$(TEST_PROGRAM_SRC),$(eval $(call test_program,$(s))))
 
@@ -216,7 +224,7 @@ interop: ## messages to and from the real NServiceBus.Gateway; INTEROP_LIB=DIR: 
 	@BUILD=$(BUILD) INTEROP_LIB='$(INTEROP_LIB)' tests/interop/run
 
 # --- installation: what is installed is what uninstall removes -------------------------------------------------------------
-INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(MAN:man/%=$(mandir)/%) $(EXAMPLES:scripts/%=$(datadir)/%)
+INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(SHIMS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(MAN:man/%=$(mandir)/%) $(EXAMPLES:scripts/%=$(datadir)/%)
 ifneq ($(DESTDIR)$(PREFIX),$(subst $() ,,$(DESTDIR)$(PREFIX)))
   ifneq ($(filter install uninstall,$(MAKECMDGOALS)),)
     $(error DESTDIR and PREFIX must not contain spaces)
@@ -227,6 +235,7 @@ install: all ## into DESTDIR/PREFIX (/usr/local); the tree runs from any PREFIX
 	install -d $(sort $(addprefix $(DESTDIR),$(dir $(INSTALLED))))
 	install -m 755 $(TOOLS:%=$(BUILD)/bin/%) $(DESTDIR)$(bindir)
 	$(if $(HELPERS)$(LIBEXEC_SCRIPTS),install -m 755 $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(LIBEXEC_SCRIPTS) $(DESTDIR)$(libexecdir))
+	install -m 644 $(SHIMS:%=$(BUILD)/libexec/gatepost/%) $(DESTDIR)$(libexecdir)
 	$(foreach page,$(MAN),install -m 644 $(page) $(DESTDIR)$(mandir)/$(page:man/%=%)$(newline))
 	$(foreach file,$(EXAMPLES),install -m 644 $(file) $(DESTDIR)$(datadir)/$(file:scripts/%=%)$(newline))
 

@@ -469,6 +469,7 @@ void Reader::read_client(const pugi::xml_node& node, ChannelConfig& channel) {
                           [&client](const std::string& v) { return client.fingerprint = to_lower(v), fingerprint_ok(client.fingerprint); }},
                          list_rule("AllowEndpoints", client.allow_endpoints)});
   no_children(node);
+  if (client.san.empty() && client.fingerprint.empty()) faults_.add(line(node), "<Client> that no certificate can fit, expected San or Fingerprint");
   for (const ClientConfig& other : channel.clients)
     if (!client.name.empty() && other.name == client.name) return twice(node, "Name", client.name, other.line);
   channel.clients.push_back(std::move(client));

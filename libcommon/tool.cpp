@@ -24,6 +24,7 @@
 #include "diag.hpp"
 #include "gw_assert.hpp"
 #include "options_common.hpp"
+#include "secrets.hpp"
 
 namespace gw {
 
@@ -161,9 +162,9 @@ int report(const Error& error, const Tool& tool, const Command* command, bool js
 // One line per fault, FILE:LINE first, as compilers do: editors find the place.
 Result<ExitCode> check_config(const Tool& tool, const CommonOptions& common) {
   if (tool.check_config) return tool.check_config(common);
-  auto config = load_config(common.config, common.config_given, ConfigCheck::files);
-  if (config) return ExitCode::ok;
-  return std::move(config).error();
+  GW_TRY_ASSIGN(const Config config, load_config(common.config, common.config_given, ConfigCheck::files));
+  GW_TRY(check_config_files(config));
+  return ExitCode::ok;
 }
 
 int check_config_and_report(const Tool& tool, const CommonOptions& common, bool json_events) {

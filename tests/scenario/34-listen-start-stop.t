@@ -11,7 +11,7 @@ run_exit 64 gw-listen --endpoint E
 run_exit 64 gw-listen --channel http://127.0.0.1:0/
 run_exit 64 gw-listen --endpoint a/b --channel http://127.0.0.1:0/
 run_exit 64 gw-listen --endpoint E --channel http://127.0.0.1:0/ --max-body many
-for url in x ftp://a/ http:// http://:80/ http://a:99999/ http://a:b/ 'http://a/?q' http://a/../b/ 'http://[::1]:80/' https://a:443/; do
+for url in x ftp://a/ http:// http://:80/ http://a:99999/ http://a:b/ 'http://a/?q' http://a/../b/ 'http://[::1]:80/'; do
   run_exit 64 gw-listen --endpoint E --channel "$url"
   like 'channel' "$err"
 done
@@ -130,7 +130,7 @@ like '^seven	413' "$out" 'a broken file changes nothing'
 config '<Channel Address="http://127.0.0.1:1/Store3/" ChannelType="http"/>'
 wait_until 10 grep -q config-needs-restart listen.err
 stop_daemon listen
-for attributes in 'TokenFile="config.xml"' 'WebClients="true"' 'ClientCa="config.xml"'; do
+for attributes in 'TokenFile="absent"' 'WebClients="true"' 'ClientCa="config.xml"'; do
   config "<Channel Address=\"http://127.0.0.1:0/\" ChannelType=\"http\" $attributes/>"
   run_exit 78 gw-listen --config config.xml
 done

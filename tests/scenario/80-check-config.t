@@ -2,6 +2,7 @@
 # --check-config: silent and 0, or 78 and one line per fault, FILE:LINE: what, expected what.
 # timeout: 60
 . "$(dirname "$0")/../lib.sh"
+. "$SRC/tests/tls-lib.sh"
 
 tools=(gw-send gw-listen gw-dedup distributor queue-inspect)
 
@@ -11,7 +12,7 @@ cat >good.xml <<'END'
   <Gateway Endpoint="HQ" Retries="4" RetryIncrement="60s" Outages="wait" RetryPolicy="./policy">
     <Sites>
       <Site Key="Store17" Address="https://store17.example/Store17/" Groups="stores" Window="22:00-05:00" TokenFile="token"
-            ClientCert="cert.pem" ClientKey="key.pem" CaFile="cert.pem" HeaderCase="lower"/>
+            ClientCert="cert.pem" ClientKey="cert.key" CaFile="cert.pem" HeaderCase="lower"/>
       <Site Key="Store18" Address="stick" ChannelType="test-drop"/>
     </Sites>
     <Channels>
@@ -24,8 +25,9 @@ END
 printf '#!/bin/sh\n' >policy
 printf '#!/bin/sh\n' >gw-channel-test-drop
 chmod +x policy gw-channel-test-drop
-touch cert.pem
-(umask 077; echo secret >token; echo secret >key.pem)
+make_ca cert
+chmod 600 cert.key
+(umask 077; echo secret >token)
 
 cat >original.xml <<'END'
 <?xml version="1.0" encoding="utf-8"?>

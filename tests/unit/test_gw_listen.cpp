@@ -50,9 +50,11 @@ class FakeExchange : public Exchange {
     at_ += got;
     return Read::data;
   }
+  std::optional<PeerIdentity> peer() const override { return certificate; }
   void send_continue() override { continued = true; }
   void send(const Answer& answer) override { answers.push_back(answer); }
 
+  std::optional<PeerIdentity> certificate;
   std::vector<Answer> answers;
   bool continued = false;
 
@@ -166,7 +168,9 @@ TEST_CASE("gw-listen: addresses of channels") {
   CHECK(channel("http://store17.example/x%20y/").path == "/x y/");
   CHECK(channel("http://a").port == 80);
   CHECK(channel("http://a:8080/B").url() == "http://a:8080/B/");
-  for (const char* bad : {"", "a", "http://", "http://a:/", "http://a:65536/", "http://a:-1/", "https://a/", "http://a/..", "http://a/?q", "http://a b/"})
+  CHECK(channel("https://a").port == 443);
+  CHECK(channel("HTTPS://a:8443/B").url() == "https://a:8443/B/");
+  for (const char* bad : {"", "a", "http://", "http://a:/", "http://a:65536/", "http://a:-1/", "ftp://a/", "http://a/..", "http://a/?q", "http://a b/"})
     CHECK_FALSE_MESSAGE(parse_channel(bad), bad);
 }
 
@@ -198,6 +202,72 @@ TEST_CASE("gw-listen: two channels for the same requests are refused") {
   CHECK(same.error().text.find("http://a:1/x'") != std::string::npos);
 }
 
+TEST_CASE("gw-listen: channels on one port have the same TLS") {
+  CHECK_FALSE(check_channels({channel("http://a:1/x"), channel("https://a:1/y")}));
+  auto one = channel("https://a:1/x"), other = channel("https://a:1/y");
+  CHECK(check_channels({one, other}));
+  other.client_ca = "ca.pem";
+  CHECK_FALSE(check_channels({one, other}));
+}
+
+TEST_CASE("gw-listen: who is let in") {
+  auto first = channel("https://a:1/");
+  first.allow_endpoints = {"HQ"};
+  Request request;
+  FakeExchange nobody(request);
+  auto caller_of = [](const Channel& which, const Exchange& exchange) {
+    auto admitted = admit(which, exchange);
+    auto* caller = std::get_if<Caller>(&admitted);
+    return caller ? *caller : Caller{"refused " + std::to_string(std::get<Answer>(admitted).status), nullptr};
+  };
+  Caller anybody = caller_of(first, nobody);
+  CHECK(anybody.site.empty());
+  CHECK(anybody.may_send_as("HQ"));
+  CHECK_FALSE(anybody.may_send_as("hq"));
+  CHECK_FALSE(anybody.may_send_as(""));
+
+  gw::ClientConfig client;
+  client.name = "Store17";
+  client.san = "Store17.example";
+  client.allow_endpoints = {"Shop"};
+  first.clients = {client};
+  CHECK(caller_of(first, nobody).site == "refused 403");
+  FakeExchange store(request);
+  store.certificate = PeerIdentity{{"10.0.0.1", "store17.EXAMPLE"}, "sha256:aa", "CN=x"};
+  Caller caller = caller_of(first, store);
+  CHECK(caller.site == "Store17");
+  CHECK(caller.may_send_as("Shop"));
+  CHECK_FALSE(caller.may_send_as("HQ"));
+  first.clients[0].fingerprint = "sha256:bb";
+  CHECK(caller_of(first, store).site == "refused 403");
+  first.clients[0] = {"ByAddress", "10.0.0.1", "sha256:aa", {}, 0};
+  caller = caller_of(first, store);
+  CHECK(caller.site == "ByAddress");
+  CHECK(caller.may_send_as("HQ"));
+
+  first.tokens = std::make_shared<const gw::TokenSet>(std::vector<gw::Token>{{"T", "abc"}, {"", "def"}});
+  CHECK(caller_of(first, store).site == "refused 401");
+  auto second = channel("http://a:2/");
+  second.tokens = first.tokens;
+  for (auto [value, site] : {std::pair("Bearer abc", "T"), {"bearer  abc ", "T"}, {"Bearer def", ""}, {"Bearer ab", "refused 401"},
+                             {"Bearer", "refused 401"}, {"Basic abc", "refused 401"}, {"Bearer T abc", "refused 401"}}) {
+    Request with_token = request;
+    with_token.fields.emplace_back("authorization", value);
+    FakeExchange exchange(with_token);
+    CHECK(caller_of(second, exchange).site == site);
+  }
+}
+
+TEST_CASE("gw-listen: names of certificates") {
+  PeerIdentity peer{{"a.example", "2001:db8::1", "urn:store:17"}, "", ""};
+  CHECK(has_name(peer, "A.Example"));
+  CHECK(has_name(peer, "2001:DB8:0:0::1"));
+  CHECK(has_name(peer, "urn:STORE:17"));
+  CHECK_FALSE(has_name(peer, "example"));
+  CHECK_FALSE(has_name(peer, "a.example."));
+  CHECK_FALSE(has_name(peer, ""));
+}
+
 TEST_CASE("gw-listen: options and configuration together") {
   gw::Config config;
   config.endpoint = "FromFile";
@@ -221,11 +291,24 @@ TEST_CASE("gw-listen: options and configuration together") {
   CHECK(settings->channels[0].port == 2);
   CHECK(settings->channels[0].max_body_bytes == 1024);
   options.channels.clear();
-  config.channels[0].token_file = "secret";
+  config.channels[0].token_file = "/nowhere/secret";
   settings = resolve_settings(options, config);
-  REQUIRE_FALSE(settings);
-  CHECK(settings.error().code == gw::ExitCode::config);
-  CHECK(settings.error().text.find("c.xml:7:") == 0);
+  REQUIRE(settings);
+  auto loaded = load_security(settings->channels, config);
+  REQUIRE_FALSE(loaded);
+  CHECK(loaded.error().code == gw::ExitCode::config);
+  CHECK(loaded.error().text.find("c.xml:7:") == 0);
+  options.tls_cert = "cert";
+  CHECK_FALSE(resolve_settings(options, config));  // no key
+  options.tls_key = "key";
+  CHECK_FALSE(resolve_settings(options, config));  // no channel is https
+  options.channels = {"http://+:2/", "https://+:3/"};
+  options.token_file = "tokens";
+  settings = resolve_settings(options, config);
+  REQUIRE(settings);
+  CHECK(settings->channels[0].cert.empty());
+  CHECK(settings->channels[1].key == "key");
+  CHECK(settings->channels[0].token_file == "tokens");
 }
 
 // --- heads --------------------------------------------------------------------------------------------------------------

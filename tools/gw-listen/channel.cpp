@@ -10,7 +10,7 @@ namespace gw::listen {
 
 namespace {
 
-constexpr const char* expected = "expected http://HOST:PORT/PATH/ with HOST a name, an IPv4 address, + or *";
+constexpr const char* expected = "expected http://HOST:PORT/PATH/ or https://HOST:PORT/PATH/ with HOST a name, an IPv4 address, + or *";
 
 Error bad(std::string_view address, const std::string& why) {
   return Error{ExitCode::config, 0, "channel '" + std::string(address) + "': " + why};
@@ -64,7 +64,7 @@ bool has_dot_segment(std::string_view path) {
 
 }  // namespace
 
-std::string Channel::url() const { return "http://" + host + ":" + std::to_string(port) + path; }
+std::string Channel::url() const { return (https ? "https://" : "http://") + host + ":" + std::to_string(port) + path; }
 
 Result<Channel> parse_channel(std::string_view address) {
   Channel channel;
@@ -73,9 +73,9 @@ Result<Channel> parse_channel(std::string_view address) {
   size_t scheme = rest.find("://");
   if (scheme == std::string_view::npos) return bad(address, expected);
   std::string_view name = rest.substr(0, scheme);
-  if (name.size() == 5 && ::strncasecmp(name.data(), "https", 5) == 0)
-    return bad(address, "https is not supported by this version: put a TLS proxy in front");
-  if (name.size() != 4 || ::strncasecmp(name.data(), "http", 4) != 0) return bad(address, expected);
+  channel.https = name.size() == 5 && ::strncasecmp(name.data(), "https", 5) == 0;
+  if (!channel.https && (name.size() != 4 || ::strncasecmp(name.data(), "http", 4) != 0)) return bad(address, expected);
+  if (channel.https) channel.port = 443;
   rest.remove_prefix(scheme + 3);
   size_t slash = rest.find('/');
   std::string_view authority = rest.substr(0, slash);
@@ -98,11 +98,22 @@ Result<Channel> parse_channel(std::string_view address) {
   return channel;
 }
 
+namespace {
+
+bool same_tls(const Channel& a, const Channel& b) {
+  return a.https == b.https && a.cert == b.cert && a.key == b.key && a.client_ca == b.client_ca && a.ciphers == b.ciphers;
+}
+
+}  // namespace
+
 Result<void> check_channels(const std::vector<Channel>& channels) {
   for (size_t i = 0; i < channels.size(); ++i)
-    for (size_t k = 0; k < i; ++k)
-      if (channels[i].port != 0 && channels[i].port == channels[k].port && channels[i].path == channels[k].path)
-        return bad(channels[i].address, "gets the same requests as channel '" + channels[k].address + "'");
+    for (size_t k = 0; k < i; ++k) {
+      if (channels[i].port == 0 || channels[i].port != channels[k].port) continue;
+      if (channels[i].path == channels[k].path) return bad(channels[i].address, "gets the same requests as channel '" + channels[k].address + "'");
+      if (!same_tls(channels[i], channels[k]))
+        return bad(channels[i].address, "shares its port with channel '" + channels[k].address + "', expected the same Cert, Key, ClientCa and Ciphers");
+    }
   return {};
 }
 

@@ -1,12 +1,15 @@
-// One address that messages come in by: http://HOST:PORT/PATH/, compared the way http.sys compares its prefixes.
+// One address that messages come in by: http(s)://HOST:PORT/PATH/, compared the way http.sys compares its prefixes.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "config.hpp"
 #include "result.hpp"
+#include "tls.hpp"
 #include "wire_codec.hpp"
 
 namespace gw::listen {
@@ -15,7 +18,8 @@ struct Channel {
   std::string address;        ///< as configured
   std::string host;           ///< as written: a name, an IPv4 address, + or *
   std::string bind_address;   ///< IPv4 address to bind to
-  uint16_t port = 80;         ///< 0: any; set to the real one once the server runs
+  bool https = false;
+  uint16_t port = 80;         ///< 443 with https; 0: any; set to the real one once the server runs
   std::string path = "/";     ///< begins with a slash, ends with one
   uint64_t max_body_bytes = UINT64_MAX;
   std::vector<std::string> allow_endpoints;  ///< empty: all
@@ -24,7 +28,13 @@ struct Channel {
   std::string reply_to_uri;                  ///< how others reach it; empty: by its address
   bool web_clients = false;                  ///< messages in query strings
   std::vector<std::string> cors_origins;     ///< of pages that may send messages
+  std::vector<ClientConfig> clients;         ///< whose certificates are let in; empty: all that the CA has signed
+  std::string cert, key, client_ca, ciphers, token_file;  ///< as configured
   int line = 0;               ///< in the configuration file; 0: from the command line
+
+  // What was in those files: load_security().
+  std::shared_ptr<const TlsContext> tls;
+  std::shared_ptr<const TokenSet> tokens;  ///< null: none is needed
 
   /// The address with the port that is really listened on.
   std::string url() const;
@@ -34,7 +44,12 @@ struct Channel {
 /// config: what is wrong with it and what is expected.
 Result<Channel> parse_channel(std::string_view address);
 
-/// Two channels that would get the same requests. config, naming both.
+/// Reads the files of a channel and sets `tls` and `tokens`; they stay as they are if that fails. config or no_permission.
+Result<void> load_security(Channel& channel);
+/// The files that it read.
+std::vector<std::string> security_files(const Channel& channel);
+
+/// Two channels that would get the same requests, or that share a port and want different TLS on it. config, naming both.
 Result<void> check_channels(const std::vector<Channel>& channels);
 
 /// The path of a request target without query, percent-decoded once. Refused (empty): not absolute, `..`, NUL.

@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "tls.hpp"
 #include "wire_codec.hpp"
 
 namespace gw::listen {
@@ -66,6 +67,8 @@ class Exchange {
   virtual const RequestHead& head() const = 0;
   /// What check_head() says of the head.
   virtual const std::variant<BodyPlan, WireRefusal>& plan() const = 0;
+  /// Whose certificate it was; nullopt: none was asked for.
+  virtual std::optional<PeerIdentity> peer() const { return std::nullopt; }
   enum class Read { data, end, cut, too_slow };
   /// Up to `room` bytes of the body. `cut`: the other side closed or broke the framing; `too_slow`: below the rate we ask for.
   virtual Read read(char* into, size_t room, size_t& got) = 0;

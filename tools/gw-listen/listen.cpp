@@ -26,9 +26,16 @@ constexpr unsigned stop_seconds_max = 9;  ///< then it ends whatever connections
 constexpr int64_t tick_ms = 1000;
 constexpr int64_t maintain_every_ms = 10'000;
 
-Result<Settings> read_settings(ConfigWatch& file, const Options& options) {
-  GW_TRY_ASSIGN(Config config, file.read());
-  return resolve_settings(options, config);
+struct Read {
+  Config config;
+  Settings settings;
+};
+
+Result<Read> read_settings(ConfigWatch& file, const Options& options) {
+  Read read;
+  GW_TRY_ASSIGN(read.config, file.read());
+  GW_TRY_ASSIGN(read.settings, resolve_settings(options, read.config));
+  return read;
 }
 
 /// The whole group is in doubt: an answer could be a lie. What is on the disk decides when the next process recovers it.
@@ -78,6 +85,31 @@ bool same_addresses(const std::vector<Channel>& a, const std::vector<Channel>& b
   return true;
 }
 
+std::vector<std::string> security_files(const std::vector<Channel>& channels) {
+  std::vector<std::string> files;
+  for (const Channel& channel : channels)
+    for (std::string& file : security_files(channel)) files.push_back(std::move(file));
+  return files;
+}
+
+/// Notices new certificates, keys and tokens once they have stopped changing: a certificate comes before its key.
+class SecurityWatch {
+ public:
+  void begin(const std::vector<Channel>& channels) { used_ = seen_ = files_stamp(security_files(channels)); }
+  /// True once after a change.
+  bool changed(const std::vector<Channel>& channels) {
+    std::string now = files_stamp(security_files(channels));
+    const bool settled = now == seen_;
+    seen_ = std::move(now);
+    if (!settled || seen_ == used_) return false;
+    used_ = seen_;
+    return true;
+  }
+
+ private:
+  std::string used_, seen_;
+};
+
 class Listener {
  public:
   Listener(ConfigWatch config_file, const Options& options, Settings settings, std::unique_ptr<Root> root)
@@ -89,6 +121,7 @@ class Listener {
   Result<void> start();
   void wait_for_end();
   void reload();
+  void watch_security();
 
   ConfigWatch config_file_;
   const Options& options_;
@@ -101,6 +134,7 @@ class Listener {
   std::optional<HeldMessages> held_;
   std::optional<Receiver> receiver_;
   std::optional<Server> server_;
+  SecurityWatch security_;
 };
 
 Result<void> Listener::start() {
@@ -129,6 +163,7 @@ Result<void> Listener::start() {
   receiver_->set_channels({});
   GW_TRY(server_->start(settings_.channels));
   receiver_->set_channels(settings_.channels);
+  security_.begin(settings_.channels);
   return {};
 }
 
@@ -155,6 +190,7 @@ void Listener::wait_for_end() {
     eventfd_t count = 0;
     if (::poll(&wake, 1, static_cast<int>(tick_ms)) > 0) ::eventfd_read(signal_event(), &count);
     if (Signals::take_reload() || config_file_.changed()) reload();
+    if (security_.changed(settings_.channels)) watch_security();
     if (Signals::stop_requested()) return;
     // What a listener that was killed has left on the way is decided within seconds, also if nobody takes from the queue.
     if (auto recovered = root_->recover_dead_owners(); !recovered) event(Level::error, "recovery-failed", {{"reason", recovered.error().text}});
@@ -166,6 +202,19 @@ void Listener::wait_for_end() {
   }
 }
 
+/// A channel whose new files are no good keeps the old ones.
+void Listener::watch_security() {
+  for (Channel& channel : settings_.channels) {
+    if (security_files(channel).empty()) continue;
+    if (auto loaded = load_security(channel); !loaded)
+      event(Level::error, "certificates-rejected", {{"channel", channel.address}, {"reason", loaded.error().text}});
+    else
+      event(Level::info, "certificates-read", {{"channel", channel.address}});
+  }
+  server_->set_tls(settings_.channels);
+  receiver_->set_channels(settings_.channels);
+}
+
 /// Limits change at once; addresses and the endpoint need a restart.
 void Listener::reload() {
   auto fresh = read_settings(config_file_, options_);
@@ -173,12 +222,19 @@ void Listener::reload() {
     event(Level::error, "config-bad", {{"path", config_file_.path()}, {"reason", fresh.error().text}});
     return;
   }
-  if (fresh->endpoint != settings_.endpoint || !same_addresses(fresh->channels, settings_.channels)) {
+  std::vector<Channel>& channels = fresh->settings.channels;
+  if (auto loaded = load_security(channels, fresh->config); !loaded) {
+    event(Level::error, "config-bad", {{"path", config_file_.path()}, {"reason", loaded.error().text}});
+    return;
+  }
+  if (fresh->settings.endpoint != settings_.endpoint || !same_addresses(channels, settings_.channels)) {
     event(Level::warn, "config-needs-restart", {{"reason", "endpoint or addresses of channels have changed"}});
     return;
   }
-  for (size_t i = 0; i < fresh->channels.size(); ++i) fresh->channels[i].port = settings_.channels[i].port;
-  settings_.channels = fresh->channels;
+  for (size_t i = 0; i < channels.size(); ++i) channels[i].port = settings_.channels[i].port;
+  settings_.channels = std::move(channels);
+  security_.begin(settings_.channels);
+  server_->set_tls(settings_.channels);
   receiver_->set_channels(settings_.channels);
   publish_address(*root_, settings_);
   event(Level::info, "config-read", {{"path", config_file_.path()}});
@@ -188,12 +244,13 @@ void Listener::reload() {
 
 Result<ExitCode> run_listener(const CommonOptions& common, const Options& options) {
   ConfigWatch config_file(common.config, common.config_given);
-  GW_TRY_ASSIGN(Settings settings, read_settings(config_file, options));
+  GW_TRY_ASSIGN(Read read, read_settings(config_file, options));
   signal_event();
   Signals::on_signal([] { ::eventfd_write(signal_event(), 1); });
   Signals::install();
-  GW_TRY_ASSIGN(auto root, open_root(common, true, settings.min_free_bytes));
-  Listener listener(std::move(config_file), options, std::move(settings), std::move(root));
+  GW_TRY_ASSIGN(auto root, open_root(common, true, read.settings.min_free_bytes));
+  GW_TRY(load_security(read.settings.channels, read.config));  // as the owner of the root, who has to read them again
+  Listener listener(std::move(config_file), options, std::move(read.settings), std::move(root));
   return listener.run();
 }
 

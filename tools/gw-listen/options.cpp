@@ -15,6 +15,7 @@ Tool make_tool() {
   tool.examples =
       "  gw-listen --endpoint Store17 --channel http://+:8080/Store17/\n"
       "  gw-listen --endpoint Store17 --channel http://127.0.0.1:0/Store17/ --max-body 64M\n"
+      "  gw-listen --endpoint HQ --channel https://+:8443/HQ/ --tls-cert hq.pem --tls-key hq.key\n"
       "  gw-listen --config /etc/gatepost/config.xml\n";
   Command command;
   command.usage = "--endpoint E --channel URL...";
@@ -28,6 +29,11 @@ Tool make_tool() {
     app.add_option("--min-free", options.min_free, "refuse messages when less space is free [256M, or a 16th of a small disk]")->type_name("SIZE");
     app.add_option("--reply-to-uri", options.reply_to_uri, "the address that other sites send replies to [the default channel's]")->type_name("U");
     app.add_flag("--web-clients", options.web_clients, "accept messages in query strings and callbacks, from any page in a browser");
+    app.add_option("--tls-cert", options.tls_cert, "the certificate of https channels, its chain behind it (PEM)")->type_name("F");
+    app.add_option("--tls-key", options.tls_key, "its private key (PEM, mode 0400, 0440 or 0600)")->type_name("F");
+    app.add_option("--tls-client-ca", options.tls_client_ca, "demand a client certificate that this CA has signed")->type_name("F");
+    app.add_option("--tls-ciphers", options.tls_ciphers, "only these ciphers, as openssl-ciphers(1) names them")->type_name("LIST");
+    app.add_option("--token-file", options.token_file, "demand one of the tokens in this private file, one a line")->type_name("F");
     app.add_option("--allow-endpoint", options.allow_endpoints, "accept only this OriginatingEndpoint; may be given again [all]")
         ->type_name("E");
   };

@@ -14,6 +14,7 @@ namespace gw::listen {
 /// What the command line said; empty: not given.
 struct Options {
   std::string endpoint, max_body, min_free;
+  std::string tls_cert, tls_key, tls_client_ca, tls_ciphers, token_file;
   std::vector<std::string> channels, allow_endpoints;
   std::string reply_to_uri;
   bool web_clients = false;
@@ -29,6 +30,10 @@ struct Settings {
 /// Options and configuration together: options win, and --channel replaces the channels of the file.
 /// usage or config, naming the option or FILE:LINE.
 Result<Settings> resolve_settings(const Options& options, const Config& config);
+
+/// Reads the certificates, keys and tokens of all channels: as the user who is to read them again later. config or no_permission,
+/// naming the file, and FILE:LINE of the channel if it stands in the configuration.
+Result<void> load_security(std::vector<Channel>& channels, const Config& config);
 
 Tool make_tool();
 

@@ -38,11 +38,10 @@ Answer not_found() {
   return answer;
 }
 
-bool allowed(const Channel& channel, std::string_view endpoint) {
-  if (channel.allow_endpoints.empty()) return true;
-  for (const std::string& name : channel.allow_endpoints)
-    if (name == endpoint) return true;
-  return false;
+/// What the sender says of itself by this name does not count.
+void set_site(Headers& headers, const std::string& site) {
+  headers.remove(site_header);
+  if (!site.empty()) headers.set(site_header, site);
 }
 
 bool is_space_error(const Error& error) { return error.sys_errno == ENOSPC || error.sys_errno == EDQUOT; }
@@ -208,6 +207,8 @@ Answer Receiver::serve(Exchange& exchange, const Channel& channel, std::string& 
   const RequestHead& head = exchange.head();
   if (auto answer = answer_origin(channel, head)) return *std::move(answer);
   const bool reads = head.method == "GET" || head.method == "HEAD";
+  auto admitted = admit(channel, exchange);
+  if (auto* refused = std::get_if<Answer>(&admitted)) return std::move(*refused);
   if (!reads && head.method != "POST") return refusal(405, "Method Not Allowed", "Allow: GET, HEAD, POST\r\n");
   bool is_message = !reads || head.find(wire::call_type);
   WebQuery query;
@@ -225,7 +226,7 @@ Answer Receiver::serve(Exchange& exchange, const Channel& channel, std::string& 
   if (reads && (!channel.web_clients || head.method == "HEAD"))
     return refusal(405, "messages are sent with POST", channel.web_clients ? "Allow: GET, POST\r\n" : "Allow: POST\r\n");
   if (context_.stopping()) return refusal(503, "this listener is stopping", "Retry-After: 1\r\n");
-  Answer answer = receive(exchange, channel, query, id);
+  Answer answer = receive(exchange, channel, std::get<Caller>(admitted), query, id);
   if (query.callback) wrap_in_callback(answer, *query.callback);
   return answer;
 }
@@ -245,7 +246,7 @@ struct Receiver::Incoming {
   const WireCall& call;
 };
 
-Answer Receiver::receive(Exchange& http, const Channel& channel, const WebQuery& query, std::string& id) const {
+Answer Receiver::receive(Exchange& http, const Channel& channel, const Caller& caller, const WebQuery& query, std::string& id) const {
   if (is_probe(http.head())) return answer_probe(http, channel, std::get<BodyPlan>(http.plan()));
   // A body in the query replaces the other one, which nobody looks at.
   std::optional<MessageExchange> in_query;
@@ -266,7 +267,8 @@ Answer Receiver::receive(Exchange& http, const Channel& channel, const WebQuery&
   const WireCall& call = std::get<WireCall>(read);
   id = call.id;
   Headers headers = delivered_headers(std::move(wire_headers), call, context_.endpoint, channel.header_names);
-  if (!allowed(channel, headers.get(header::originating_endpoint)))
+  set_site(headers, caller.site);
+  if (!caller.may_send_as(headers.get(header::originating_endpoint)))
     return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
   const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call};
   switch (call.type) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "admission.hpp"
 #include "channel.hpp"
 #include "committer.hpp"
 #include "data_bus.hpp"
@@ -51,7 +52,7 @@ class Receiver {
   using Write = std::function<Result<void>(std::string_view)>;
   Answer route(Exchange& exchange, std::string& id) const;
   Answer serve(Exchange& exchange, const Channel& channel, std::string& id) const;
-  Answer receive(Exchange& http, const Channel& channel, const WebQuery& query, std::string& id) const;
+  Answer receive(Exchange& http, const Channel& channel, const Caller& caller, const WebQuery& query, std::string& id) const;
   Answer receive_property(const Incoming& in) const;
   Answer receive_message(const Incoming& in, Headers&& headers) const;
   Answer receive_ack(const Incoming& in) const;

@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "diag.hpp"
+#include "drain.hpp"
 #include "slow_peers.hpp"
 #include "unique_fd.hpp"
 #include "units.hpp"
@@ -25,25 +26,7 @@ namespace {
 
 // The library's own limit is larger than ours, so that most heads that are too large get a proper answer from check_head().
 constexpr int library_head_bytes = 64 * 1024;
-constexpr size_t drain_bytes_max = 256 * 1024;
-constexpr int drain_ms_max = 1000;
 constexpr size_t read_bytes_min = 4 * 1024, read_bytes_max = 256 * 1024;
-
-/// Reads and drops what the other side still sends, so that closing does not reset the connection before the answer is read.
-void drain(int fd) {
-  if (fd < 0) return;
-  ::shutdown(fd, SHUT_WR);
-  std::vector<char> buffer(16 * 1024);
-  size_t total = 0;
-  for (int64_t deadline = monotonic_ms() + drain_ms_max; total < drain_bytes_max;) {
-    int64_t left = deadline - monotonic_ms();
-    pollfd wait{fd, POLLIN, 0};
-    if (left <= 0 || ::poll(&wait, 1, static_cast<int>(left)) <= 0) return;
-    ssize_t n = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (n <= 0) return;
-    total += static_cast<size_t>(n);
-  }
-}
 
 Ends ends_of(const mg_request_info& info) {
   in_addr address{};
@@ -83,6 +66,10 @@ class LibraryExchange : public Exchange {
   const RequestHead& head() const override { return head_; }
   const std::variant<BodyPlan, WireRefusal>& plan() const override { return plan_; }
   Read read(char* into, size_t room, size_t& got) override;
+  std::optional<PeerIdentity> peer() const override {
+    if (!info_.client_cert || !info_.client_cert->peer_cert) return std::nullopt;
+    return identify_peer(info_.client_cert->peer_cert);
+  }
   void send_continue() override;
   void send(const Answer& answer) override;
 
@@ -202,7 +189,7 @@ void LibraryExchange::send(const Answer& answer) {
   if (auto connection = head_.find("Connection"); connection && ::strncasecmp(connection->data(), "close", 5) == 0) closes = true;
   std::string bytes = format_answer(answer, closes, head_.method != "HEAD", now_ms());
   if (closes) close();
-  else Awaited::mine().taken(bytes_taken());
+  else Awaited::mine().taken(bytes_taken(), info_.is_ssl ? tls_socket() : -1);
   mg_write(connection_, bytes.data(), bytes.size());
   if (unread) drain(find_socket(ends_of(info_)));
 }
@@ -211,6 +198,7 @@ void LibraryExchange::send(const Answer& answer) {
 
 struct Server::Impl {
   mg_context* context = nullptr;
+  std::unique_ptr<TlsPorts> tls;  // null: no channel is https
   std::string last_log;
   SlowPeers slow_peers;
 };
@@ -301,6 +289,11 @@ struct ServerCallbacks {
     }
   }
 
+  static int external_ssl_ctx(void** context, void* user_data) {
+    *context = static_cast<Server*>(user_data)->impl_->tls->front();
+    return 1;  // ours: the library leaves it alone
+  }
+
   static int log_message(const mg_connection* connection, const char* text) {
     Server& server = server_of(connection);
     if (server.impl_ && !server.impl_->context) server.impl_->last_log = text;
@@ -340,7 +333,7 @@ Result<void> try_address(const Channel& channel) {
 std::vector<std::string> listening_addresses(const std::vector<Channel>& channels, std::vector<size_t>& entry_of) {
   std::vector<std::string> addresses;
   for (const Channel& channel : channels) {
-    std::string text = channel.bind_address + ":" + std::to_string(channel.port);
+    std::string text = channel.bind_address + ":" + std::to_string(channel.port) + (channel.https ? "s" : "");
     auto same = channel.port == 0 ? addresses.end() : std::find(addresses.begin(), addresses.end(), text);
     entry_of.push_back(static_cast<size_t>(same - addresses.begin()));
     if (same == addresses.end()) addresses.push_back(text);
@@ -354,6 +347,19 @@ Server::Server(Handler handler) : handler_(std::move(handler)), impl_(std::make_
 
 Server::~Server() {
   if (impl_->context) stop(0);
+}
+
+Result<void> Server::init_library(const std::vector<Channel>& channels, Impl& impl) {
+  const bool tls = std::any_of(channels.begin(), channels.end(), [](const Channel& c) { return c.https; });
+  if (!tls) {
+    mg_init_library(0);
+    return {};
+  }
+  GW_TRY(TlsPorts::load_library());
+  if ((mg_init_library(MG_FEATURES_TLS) & MG_FEATURES_TLS) == 0)
+    return Error{ExitCode::system, 0, "the HTTP library cannot speak TLS with this OpenSSL; put a TLS proxy in front, or install libssl3"};
+  impl.tls = std::make_unique<TlsPorts>();
+  return {};
 }
 
 Result<void> Server::start(std::vector<Channel>& channels) {
@@ -383,13 +389,15 @@ Result<void> Server::start(std::vector<Channel>& channels) {
                            "access_control_allow_methods", "",
                            "access_control_allow_headers", "",
                            nullptr};
-  mg_init_library(0);
+  GW_TRY(init_library(channels, *impl_));
   mg_callbacks callbacks{};
+  if (impl_->tls) callbacks.external_ssl_ctx = &ServerCallbacks::external_ssl_ctx;
   callbacks.begin_request = &ServerCallbacks::begin_request;
   callbacks.init_connection = &ServerCallbacks::init_connection;
   callbacks.connection_close = &ServerCallbacks::connection_close;
   callbacks.http_error = &ServerCallbacks::http_error;
   callbacks.log_message = &ServerCallbacks::log_message;
+  set_tls(channels);  // connections may come before mg_start() returns
   mg_context* context = mg_start(&callbacks, this, options);
   if (!context)
     return Error{ExitCode::system, 0, "start the HTTP server on '" + ports + "': " + (impl_->last_log.empty() ? "out of threads or memory" : impl_->last_log)};
@@ -399,8 +407,17 @@ Result<void> Server::start(std::vector<Channel>& channels) {
   if (n != static_cast<int>(addresses.size()))
     return Error{ExitCode::system, 0, "start the HTTP server on '" + ports + "': not all addresses are listened on"};
   for (size_t i = 0; i < channels.size(); ++i) channels[i].port = static_cast<uint16_t>(real[entry_of[i]].port);
+  set_tls(channels);  // the ports that were chosen just now
   impl_->slow_peers.start();
   return {};
+}
+
+void Server::set_tls(const std::vector<Channel>& channels) {
+  if (!impl_->tls) return;
+  std::map<uint16_t, std::shared_ptr<const TlsContext>> ports;
+  for (const Channel& channel : channels)
+    if (channel.https) ports[channel.port] = channel.tls;
+  impl_->tls->set(std::move(ports));
 }
 
 bool Server::stop(int64_t grace_ms) {

@@ -26,6 +26,8 @@ class Server {
 
   /// Listens on all addresses of the channels and sets the ports of those that said 0. cannot_create: taken; no_permission.
   Result<void> start(std::vector<Channel>& channels);
+  /// Other certificates for the same channels, from the next connection on.
+  void set_tls(const std::vector<Channel>& channels);
   /// From now on every answer closes its connection. Waits until no request is being handled, at most `grace_ms`, then ends all
   /// connections. False: some had to be cut.
   bool stop(int64_t grace_ms);
@@ -36,6 +38,7 @@ class Server {
  private:
   friend struct ServerCallbacks;
   struct Impl;
+  static Result<void> init_library(const std::vector<Channel>& channels, Impl& impl);
   Handler handler_;
   std::atomic<bool> stopping_{false};
   std::atomic<int> active_{0};

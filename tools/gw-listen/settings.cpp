@@ -1,4 +1,6 @@
 // Options and configuration together.
+#include <algorithm>
+
 #include "config_names.hpp"
 #include "options.hpp"
 #include "reply_address.hpp"
@@ -20,12 +22,8 @@ std::string in_the_file(const Config& config) {
   return "the configuration file '" + config.missing_path + "', which is not there (--config FILE names another one)";
 }
 
-// A channel that is to be protected must never start unprotected.
 const char* unsupported(const ChannelConfig& channel) {
   if (channel.channel_type != "http") return "only ChannelType http is supported by this version";
-  if (!channel.cert.empty() || !channel.key.empty() || !channel.client_ca.empty() || !channel.ciphers.empty() || !channel.clients.empty())
-    return "TLS is not supported by this version: put a TLS proxy in front and leave Cert, Key, ClientCa, Ciphers and Client out";
-  if (!channel.token_file.empty()) return "TokenFile is not supported by this version";
   return nullptr;
 }
 
@@ -48,12 +46,51 @@ Result<std::vector<Channel>> channels_of_file(const Config& config) {
     channel->cors_origins = entry.cors_origins;
     channel->line = entry.line;
     channel->header_names = HeaderNames(split_list(entry.header_names));
+    channel->cert = entry.cert;
+    channel->key = entry.key;
+    channel->client_ca = entry.client_ca;
+    channel->ciphers = entry.ciphers;
+    channel->token_file = entry.token_file;
+    channel->clients = entry.clients;
     channels.push_back(*std::move(channel));
   }
   return channels;
 }
 
+// Options win over the file. What only https has stays away from channels of the file that are http.
+Result<void> set_security(const Options& options, std::vector<Channel>& channels) {
+  if (options.tls_cert.empty() != options.tls_key.empty())
+    return usage(std::string(options.tls_cert.empty() ? "--tls-key without --tls-cert" : "--tls-cert without --tls-key") + ": expected both");
+  const bool any_https = std::any_of(channels.begin(), channels.end(), [](const Channel& channel) { return channel.https; });
+  for (auto [name, value] : {std::pair("--tls-cert", &options.tls_cert), {"--tls-client-ca", &options.tls_client_ca}, {"--tls-ciphers", &options.tls_ciphers}})
+    if (!value->empty() && !any_https) return usage(std::string(name) + ": no channel is https");
+  auto replace = [](std::string& value, const std::string& option) {
+    if (!option.empty()) value = option;
+  };
+  for (Channel& channel : channels) {
+    replace(channel.token_file, options.token_file);
+    if (!channel.https) continue;
+    replace(channel.cert, options.tls_cert);
+    replace(channel.key, options.tls_key);
+    replace(channel.client_ca, options.tls_client_ca);
+    replace(channel.ciphers, options.tls_ciphers);
+  }
+  return {};
+}
+
 }  // namespace
+
+Result<void> load_security(std::vector<Channel>& channels, const Config& config) {
+  for (Channel& channel : channels) {
+    auto loaded = load_security(channel);
+    if (loaded) continue;
+    Error error = std::move(loaded).error();
+    error.text = "channel '" + channel.address + "': " + error.text;
+    if (channel.line > 0) error.text = config.path + ":" + std::to_string(channel.line) + ": " + error.text;
+    return error;
+  }
+  return {};
+}
 
 Result<Settings> resolve_settings(const Options& options, const Config& config) {
   Settings settings;
@@ -82,6 +119,7 @@ Result<Settings> resolve_settings(const Options& options, const Config& config) 
     channel.web_clients |= options.web_clients;
     if (!options.allow_endpoints.empty()) channel.allow_endpoints = options.allow_endpoints;
   }
+  GW_TRY(set_security(options, settings.channels));
   if (auto checked = check_channels(settings.channels); !checked) {
     if (!options.channels.empty()) return usage(checked.error().text);
     return at_line(config, settings.channels.back().line, checked.error().text);

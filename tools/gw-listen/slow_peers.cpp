@@ -112,14 +112,14 @@ void Awaited::body() {
   what_ = What::body;
 }
 
-void Awaited::taken(uint64_t request_bytes) {
+void Awaited::taken(uint64_t request_bytes, int socket) {
   counted_ = counted_ && request_bytes > 0;
   if (counted_) {
     received_ += request_bytes;
     return;
   }
-  // Chunks and TLS add bytes of their own. The search is paid by these only.
-  auto now = traffic(find_socket(ends()));
+  // Chunks and TLS add bytes of their own. The search is paid by chunks only.
+  auto now = traffic(socket >= 0 ? socket : find_socket(ends()));
   received_ = now ? now->received : UINT64_MAX;
 }
 

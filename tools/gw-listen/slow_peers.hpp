@@ -37,8 +37,9 @@ class Awaited {
   void body_came(size_t bytes) { came_ += static_cast<int64_t>(bytes); }
   int64_t body_bytes() const { return came_; }
   int64_t since_ms() const { return since_ms_; }
-  /// All of the request has come; the answer, which may bring the next one, was not sent. `request_bytes`: its size; 0: not known.
-  void taken(uint64_t request_bytes);
+  /// All of the request has come; the answer, which may bring the next one, was not sent. `request_bytes`: its size; 0: not
+  /// known. `socket`: the connection's, if the caller knows it.
+  void taken(uint64_t request_bytes, int socket = -1);
   /// The request is over, another head may come.
   void head();
   void nothing() { what_ = What::nothing; }
