@@ -115,25 +115,37 @@ std::string content_md5_line(const std::string& md5_base64, bool lower_case_name
   return std::move(line).take();
 }
 
+namespace {
+
+/// That time of the day `days` after the day of `local`. mktime moves a time that daylight saving leaves out behind the gap.
+time_t local_time(tm local, int days, int minutes) {
+  local.tm_mday += days;
+  local.tm_hour = minutes / 60;
+  local.tm_min = minutes % 60;
+  local.tm_sec = 0;
+  local.tm_isdst = -1;
+  return mktime(&local);
+}
+
+}  // namespace
+
 bool window_open(const std::string& window, int64_t now_ms, int64_t* opens_at_ms) {
   if (window.size() != 11) return true;
   auto minutes = [&](size_t at) { return std::stoi(window.substr(at, 2)) * 60 + std::stoi(window.substr(at + 3, 2)); };
   const int from = minutes(0), to = minutes(6);
+  if (from == to) return true;
   const time_t now = static_cast<time_t>(now_ms / 1000);
   tm local{};
   localtime_r(&now, &local);
   const int at = local.tm_hour * 60 + local.tm_min;
-  const bool open = from < to ? at >= from && at < to : at >= from || at < to;
-  if (!open && opens_at_ms) {
-    // mktime puts a time that daylight saving skips or doubles where it belongs.
-    local.tm_mday += at < from ? 0 : 1;
-    local.tm_hour = from / 60;
-    local.tm_min = from % 60;
-    local.tm_sec = 0;
-    local.tm_isdst = -1;
-    *opens_at_ms = static_cast<int64_t>(mktime(&local)) * 1000;
-  }
-  return open;
+  bool open = from < to ? at >= from && at < to : at >= from || at < to;
+  // A window within the hour that daylight saving leaves out is as long as ever, behind it.
+  if (!open && from < to) open = now >= local_time(local, 0, from) && now < local_time(local, 0, to);
+  if (open || !opens_at_ms) return open;
+  time_t opens = local_time(local, 0, from);
+  if (opens <= now) opens = local_time(local, 1, from);
+  *opens_at_ms = static_cast<int64_t>(opens) * 1000;
+  return false;
 }
 
 size_t head_lines(std::string_view head) { return static_cast<size_t>(std::count(head.begin(), head.end(), '\0')); }

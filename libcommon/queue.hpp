@@ -155,7 +155,7 @@ class Queue {
   /// Expired messages are dropped on the way (acked, counted, event `expired`) unless `keep_expired`.
   /// Fails with not_now while takes are held.
   Result<std::vector<Claim>> claim(size_t max, bool keep_expired = false);
-  /// Claims this one, ready or deferred (due or not). nullopt: claimed elsewhere or gone.
+  /// Claims this one, ready or deferred (due or not), also while takes are held. nullopt: claimed elsewhere or gone.
   Result<std::optional<Claim>> claim_seq(uint64_t seq);
 
   /// Calls `visit` for every live message in order of seq until it returns false. Reads no payload.
@@ -164,6 +164,8 @@ class Queue {
   /// The message and its info without claiming it. nullopt: gone.
   Result<std::optional<std::pair<MessageInfo, Message>>> read(uint64_t seq) const;
   Result<QueueStatus> status() const;
+  /// Are takes on? Cheap.
+  bool takes_on() const;
   /// When the next deferred message becomes due (a lower bound); INT64_MAX: none.
   int64_t next_due_ms() const;
   /// Time of the last put (ms since 1970), 0: none known.

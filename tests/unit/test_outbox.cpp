@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <cstdlib>
+#include <ctime>
+
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -176,4 +179,42 @@ TEST_CASE("outbox: transfer windows") {
   CHECK(opens == local(9, 0) + 24 * 3600 * 1000);
   CHECK_FALSE(window_open("09:00-17:30", local(8, 59), &opens));
   CHECK(opens == local(9, 0));
+}
+
+TEST_CASE("outbox: windows when clocks change") {
+  const char* before = std::getenv("TZ");
+  const std::string old = before ? before : "";
+  ::setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
+  ::tzset();
+  auto utc = [](int month, int day, int hour, int minute) {
+    tm t{};
+    t.tm_year = 126;
+    t.tm_mon = month - 1;
+    t.tm_mday = day;
+    t.tm_hour = hour;
+    t.tm_min = minute;
+    return static_cast<int64_t>(timegm(&t)) * 1000;
+  };
+  int64_t opens = 0;
+  // 2026-03-29: 02:00 CET becomes 03:00 CEST (01:00 UTC).
+  CHECK(window_open("22:00-05:00", utc(3, 29, 2, 59)));  // 04:59 CEST
+  CHECK_FALSE(window_open("22:00-05:00", utc(3, 29, 3, 0), &opens));
+  CHECK(opens == utc(3, 29, 20, 0));
+  CHECK_FALSE(window_open("08:00-09:00", utc(3, 28, 21, 0), &opens));
+  CHECK(opens == utc(3, 29, 6, 0));
+  // Within the hour that is left out: behind it, as long as ever.
+  CHECK_FALSE(window_open("02:15-02:45", utc(3, 29, 0, 59), &opens));
+  CHECK(opens == utc(3, 29, 1, 15));
+  CHECK(window_open("02:15-02:45", opens));
+  CHECK(window_open("02:15-02:45", utc(3, 29, 1, 44)));
+  CHECK_FALSE(window_open("02:15-02:45", utc(3, 29, 1, 45), &opens));
+  CHECK(opens == utc(3, 30, 0, 15));
+  // 2026-10-25: 03:00 CEST becomes 02:00 CET (01:00 UTC); 02:30 is there twice.
+  CHECK(window_open("22:00-05:00", utc(10, 25, 3, 59)));  // 04:59 CET
+  CHECK_FALSE(window_open("22:00-05:00", utc(10, 25, 4, 0), &opens));
+  CHECK(opens == utc(10, 25, 21, 0));
+  CHECK(window_open("02:15-02:45", utc(10, 25, 0, 30)));
+  CHECK(window_open("02:15-02:45", utc(10, 25, 1, 30)));
+  old.empty() ? ::unsetenv("TZ") : ::setenv("TZ", old.c_str(), 1);
+  ::tzset();
 }

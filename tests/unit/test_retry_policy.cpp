@@ -152,3 +152,17 @@ TEST_CASE("circuit: an interval above the usual maximum is kept") {
   circuit.failed(now, 0, true);
   CHECK(circuit.probe_at_ms() == now + 3600'000);
 }
+
+TEST_CASE("circuit: as another process left it") {
+  Circuit circuit(1'000);
+  circuit.restore(now + 8'000, 8'000);
+  CHECK(circuit.open());
+  CHECK_FALSE(circuit.may_send(now + 7'999));
+  CHECK(circuit.may_send(now + 8'000));
+  circuit.sent();
+  CHECK_FALSE(circuit.failed(now + 8'000, 0, true));
+  CHECK(circuit.probe_at_ms() == now + 24'000);
+  CHECK(circuit.interval_ms() == 16'000);
+  CHECK(circuit.answered());
+  CHECK(circuit.interval_ms() == 1'000);
+}

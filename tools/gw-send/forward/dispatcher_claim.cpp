@@ -88,6 +88,8 @@ std::vector<Claim> Dispatcher::claim_next(Site& site, size_t want, int64_t now) 
 
 std::vector<Claim> Dispatcher::claim_listed(Site& site, size_t want, int64_t now) {
   std::vector<Claim> claims;
+  site.held = !site.queue.takes_on();
+  if (site.held) return claims;
   while (claims.size() < want && site.listed.first_due_ms() <= now) {
     const uint64_t seq = site.listed.take();
     auto claim = site.queue.claim_seq(seq);
@@ -95,8 +97,7 @@ std::vector<Claim> Dispatcher::claim_listed(Site& site, size_t want, int64_t now
       claims.push_back(std::move(**claim));
       continue;
     }
-    // Held, or claimed by somebody: gw-send's own are tried again until they are gone.
-    site.held = !claim && claim.error().code == ExitCode::not_now;
+    // Claimed by somebody: gw-send's own are tried again until they are gone.
     if (job_.mode == ForwardJob::Mode::once) {
       left_over_ |= !claim;
       continue;
@@ -157,7 +158,7 @@ void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
 
 /// While a site is out of order nothing is sent to it, but messages grow too old.
 void Dispatcher::give_up_old(Site& site, int64_t now) {
-  if (!site.usable() || now < site.give_up_check_ms || settings_->policy.outages != Outages::wait) return;
+  if (!site.usable() || !site.queue.takes_on() || now < site.give_up_check_ms || settings_->policy.outages != Outages::wait) return;
   const int64_t limit = settings_->policy.give_up_after_ms;
   const int64_t wall = now_ms();
   std::vector<uint64_t> old;

@@ -143,11 +143,11 @@ std::string host_of(std::string_view url) {
   return std::string(host);
 }
 
-/// The lines that the library would add are ours too then.
+/// The lines that the library would add are ours too then. It writes the name of Host itself, whatever it is given, unless that line
+/// comes with another one; "Host:" alone takes its own out.
 void lower_case_all(Slot& slot) {
   std::string& head = slot.request.head;
-  head.append("host: " + host_of(*slot.request.url)).push_back('\0');
-  head.append("content-length: " + std::to_string(slot.request.body->size())).push_back('\0');
+  head.append("content-length: " + std::to_string(slot.request.body->size()) + "\r\nhost: " + host_of(*slot.request.url)).push_back('\0');
   bool in_name = true;
   for (char& c : head) {
     if (c == '\0') in_name = true;
@@ -161,6 +161,7 @@ void link_lines(Slot& slot) {
   if (slot.request.lower_case_names) lower_case_all(slot);
   // "Name:" without a value takes a header of curl's own out.
   for (std::string_view unwanted : {"Expect:", "Accept:"}) slot.request.head.append(unwanted).push_back('\0');
+  if (slot.request.lower_case_names) slot.request.head.append("Host:").push_back('\0');
   std::string& head = slot.request.head;
   slot.lines.clear();
   slot.lines.reserve(static_cast<size_t>(std::count(head.begin(), head.end(), '\0')));
