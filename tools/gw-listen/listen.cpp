@@ -5,8 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "committer.hpp"
 #include "config_watch.hpp"
@@ -14,7 +16,7 @@
 #include "diag.hpp"
 #include "receive.hpp"
 #include "reply_address.hpp"
-#include "server.hpp"
+#include "servers.hpp"
 #include "units.hpp"
 
 namespace gw::listen {
@@ -78,13 +80,6 @@ void publish_address(const Root& root, const Settings& settings) {
     event(Level::warn, "reply-address-unpublished", {{"reason", done.error().text}});
 }
 
-bool same_addresses(const std::vector<Channel>& a, const std::vector<Channel>& b) {
-  if (a.size() != b.size()) return false;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (a[i].address != b[i].address) return false;
-  return true;
-}
-
 std::vector<std::string> security_files(const std::vector<Channel>& channels) {
   std::vector<std::string> files;
   for (const Channel& channel : channels)
@@ -121,6 +116,9 @@ class Listener {
   Result<void> start();
   void wait_for_end();
   void reload();
+  void refuse_reload(const Error& error);
+  void use_channels();
+  void tell_differences(const std::vector<Channel>& before);
   void watch_security();
 
   ConfigWatch config_file_;
@@ -133,7 +131,7 @@ class Listener {
   std::optional<Committer> committer_;
   std::optional<HeldMessages> held_;
   std::optional<Receiver> receiver_;
-  std::optional<Server> server_;
+  std::optional<Servers> servers_;
   SecurityWatch security_;
 };
 
@@ -156,14 +154,13 @@ Result<void> Listener::start() {
   context.committer = &*committer_;
   held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
   context.held = &*held_;
-  context.stopping = [this] { return server_->stopping(); };
+  context.stopping = [this] { return servers_->stopping(); };
   receiver_.emplace(std::move(context));
-  server_.emplace([this](Exchange& exchange) { receiver_->handle(exchange); });
+  servers_.emplace([this](Exchange& exchange) { receiver_->handle(exchange); });
   GW_TRY(committer_->start());
   receiver_->set_channels({});
-  GW_TRY(server_->start(settings_.channels));
-  receiver_->set_channels(settings_.channels);
-  security_.begin(settings_.channels);
+  GW_TRY(servers_->start(settings_.channels));
+  use_channels();
   return {};
 }
 
@@ -177,7 +174,7 @@ Result<ExitCode> Listener::run() {
   wait_for_end();
   event(Level::info, "stopping", {{"endpoint", settings_.endpoint}});
   end_in_time();
-  if (!server_->stop(grace_ms)) event(Level::warn, "requests-cut", {{"reason", "not finished within the time to stop"}});
+  if (!servers_->stop(grace_ms)) event(Level::warn, "requests-cut", {{"reason", "not finished within the time to stop"}});
   held_.reset();
   committer_.reset();
   return ExitCode::ok;
@@ -211,33 +208,51 @@ void Listener::watch_security() {
     else
       event(Level::info, "certificates-read", {{"channel", channel.address}});
   }
-  server_->set_tls(settings_.channels);
+  servers_->set_tls(settings_.channels);
   receiver_->set_channels(settings_.channels);
 }
 
-/// Limits change at once; addresses and the endpoint need a restart.
+/// All but the endpoint changes at once, or nothing.
 void Listener::reload() {
   auto fresh = read_settings(config_file_, options_);
-  if (!fresh) {
-    event(Level::error, "config-bad", {{"path", config_file_.path()}, {"reason", fresh.error().text}});
-    return;
+  if (!fresh) return refuse_reload(fresh.error());
+  Settings& settings = fresh->settings;
+  if (auto loaded = load_security(settings.channels, fresh->config); !loaded) return refuse_reload(loaded.error());
+  if (auto added = servers_->add(settings.channels, settings_.channels); !added) return refuse_reload(added.error());
+  if (settings.endpoint != settings_.endpoint) {
+    event(Level::warn, "config-needs-restart",
+          {{"reason", "Endpoint is '" + settings.endpoint + "' now, and messages go to '" + settings_.endpoint + "' until a restart"}});
+    settings.endpoint = settings_.endpoint;
   }
-  std::vector<Channel>& channels = fresh->settings.channels;
-  if (auto loaded = load_security(channels, fresh->config); !loaded) {
-    event(Level::error, "config-bad", {{"path", config_file_.path()}, {"reason", loaded.error().text}});
-    return;
-  }
-  if (fresh->settings.endpoint != settings_.endpoint || !same_addresses(channels, settings_.channels)) {
-    event(Level::warn, "config-needs-restart", {{"reason", "endpoint or addresses of channels have changed"}});
-    return;
-  }
-  for (size_t i = 0; i < channels.size(); ++i) channels[i].port = settings_.channels[i].port;
-  settings_.channels = std::move(channels);
-  security_.begin(settings_.channels);
-  server_->set_tls(settings_.channels);
-  receiver_->set_channels(settings_.channels);
+  const std::vector<Channel> before = std::exchange(settings_, std::move(settings)).channels;
+  use_channels();
+  servers_->retire(settings_.channels);
+  tell_differences(before);
   publish_address(*root_, settings_);
   event(Level::info, "config-read", {{"path", config_file_.path()}});
+}
+
+void Listener::refuse_reload(const Error& error) {
+  event(Level::error, "config-bad", {{"path", config_file_.path()}, {"reason", error.text}});
+}
+
+void Listener::use_channels() {
+  security_.begin(settings_.channels);
+  servers_->set_tls(settings_.channels);
+  receiver_->set_channels(settings_.channels);
+}
+
+void Listener::tell_differences(const std::vector<Channel>& before) {
+  auto among = [](const Channel& channel, const std::vector<Channel>& all) {
+    return std::any_of(all.begin(), all.end(), [&](const Channel& c) { return c.address == channel.address; });
+  };
+  for (const Channel& channel : before)
+    if (!among(channel, settings_.channels)) event(Level::info, "not-listening", {{"url", channel.url()}, {"endpoint", settings_.endpoint}});
+  for (const Channel& channel : settings_.channels) {
+    if (among(channel, before)) continue;
+    event(Level::info, "listening", {{"url", channel.url()}, {"endpoint", settings_.endpoint}});
+    if (auto told = print_ready("ready " + channel.url()); !told) event(Level::warn, "ready-not-told", {{"reason", told.error().text}});
+  }
 }
 
 }  // namespace

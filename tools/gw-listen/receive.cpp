@@ -1,5 +1,6 @@
 #include "receive.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "diag.hpp"
@@ -190,13 +191,15 @@ Answer Receiver::route(Exchange& exchange, std::string& id) const {
   const std::string path = decode_path(head.target);
   if (path.empty()) return not_found();
   const bool reads = head.method == "GET" || head.method == "HEAD";
-  if (path == "/healthz" && reads) {
+  const std::vector<Channel>& channels = *channels_.load(std::memory_order_acquire);
+  const bool in_use = std::any_of(channels.begin(), channels.end(), [&](const Channel& channel) { return channel.port == head.port; });
+  if (path == "/healthz" && reads && in_use) {
     if (context_.stopping()) return refusal(503, "stopping", retry_soon);
     Answer healthy = ok();
     healthy.content_type = "text/plain; charset=utf-8";
     return healthy;
   }
-  const Channel* channel = find_channel(*channels_.load(std::memory_order_acquire), head.port, path);
+  const Channel* channel = find_channel(channels, head.port, path);
   if (!channel) return not_found();
   Answer answer = serve(exchange, *channel, id);
   allow_origin(*channel, head, answer);

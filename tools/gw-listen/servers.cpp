@@ -1,0 +1,103 @@
+#include "servers.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "diag.hpp"
+
+namespace gw::listen {
+
+namespace {
+
+constexpr int64_t retire_grace_ms = 60'000;  // for requests to a channel that was removed
+
+const Channel* find_address(const std::vector<Channel>& channels, const std::string& address) {
+  auto found = std::find_if(channels.begin(), channels.end(), [&](const Channel& c) { return c.address == address; });
+  return found == channels.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+Servers::~Servers() {
+  for (Running& running : running_) running.server.reset();
+  for (std::thread& thread : retiring_) thread.join();
+}
+
+Result<void> Servers::start_one(std::vector<Channel>& channels) {
+  Running fresh;
+  fresh.server = std::make_unique<Server>(handler_);
+  GW_TRY(fresh.server->start(channels));
+  for (const Channel& channel : channels) fresh.sockets.push_back({channel.bind_address, channel.port, channel.https});
+  running_.push_back(std::move(fresh));
+  return {};
+}
+
+const Servers::Socket* Servers::on_port(uint16_t port) const {
+  for (const Running& running : running_)
+    for (const Socket& socket : running.sockets)
+      if (socket.port == port) return &socket;
+  return nullptr;
+}
+
+Result<void> Servers::start(std::vector<Channel>& channels) { return start_one(channels); }
+
+Result<void> Servers::add(std::vector<Channel>& fresh, const std::vector<Channel>& before) {
+  std::vector<Channel> missing;
+  std::vector<Channel*> missing_of;
+  for (Channel& channel : fresh) {
+    if (const Channel* same = find_address(before, channel.address)) {
+      channel.port = same->port;
+      continue;
+    }
+    const Socket* socket = channel.port == 0 ? nullptr : on_port(channel.port);
+    if (!socket) {
+      missing.push_back(channel);
+      missing_of.push_back(&channel);
+    } else if (socket->bind_address != channel.bind_address || socket->https != channel.https) {
+      return Error{ExitCode::config, 0,
+                   "channel '" + channel.address + "': port " + std::to_string(channel.port) + " is listened on as " +
+                       (socket->https ? "https" : "http") + " at " + socket->bind_address + ", and to change that needs a restart"};
+    }
+  }
+  if (missing.empty()) return {};
+  GW_TRY(start_one(missing));
+  for (size_t i = 0; i < missing.size(); ++i) missing_of[i]->port = missing[i].port;
+  return {};
+}
+
+void Servers::retire(const std::vector<Channel>& channels) {
+  auto needed = [&](const Running& running) {
+    return std::any_of(running.sockets.begin(), running.sockets.end(), [&](const Socket& socket) {
+      return std::any_of(channels.begin(), channels.end(), [&](const Channel& c) { return c.port == socket.port; });
+    });
+  };
+  for (size_t i = 0; i < running_.size();) {
+    if (needed(running_[i])) {
+      ++i;
+      continue;
+    }
+    retiring_.emplace_back([server = std::shared_ptr<Server>(std::move(running_[i].server))] {
+      if (!server->stop(retire_grace_ms)) event(Level::warn, "requests-cut", {{"reason", "the channel was removed"}});
+    });
+    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+void Servers::set_tls(const std::vector<Channel>& channels) {
+  for (Running& running : running_) running.server->set_tls(channels);
+}
+
+bool Servers::stop(int64_t grace_ms) {
+  stopping_ = true;
+  std::atomic<bool> all{true};
+  std::vector<std::thread> stops;
+  for (Running& running : running_)
+    stops.emplace_back([&, server = running.server.get()] {
+      if (!server->stop(grace_ms)) all = false;
+    });
+  for (std::thread& thread : stops) thread.join();
+  for (std::thread& thread : std::exchange(retiring_, {})) thread.join();
+  return all;
+}
+
+}  // namespace gw::listen
