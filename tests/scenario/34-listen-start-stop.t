@@ -127,10 +127,8 @@ echo '<gatepost><broken' >config.xml
 wait_until 10 grep -q 'config-bad.*config.xml:[12]' listen.err
 run_ok http "$port" seven.request
 like '^seven	413' "$out" 'a broken file changes nothing'
-config '<Channel Address="http://127.0.0.1:1/Store3/" ChannelType="http"/>'
-wait_until 10 grep -q config-needs-restart listen.err
 stop_daemon listen
-for attributes in 'TokenFile="absent"' 'WebClients="true"' 'ClientCa="config.xml"'; do
+for attributes in 'TokenFile="absent"' 'ClientCa="config.xml"'; do
   config "<Channel Address=\"http://127.0.0.1:0/\" ChannelType=\"http\" $attributes/>"
   run_exit 78 gw-listen --config config.xml
 done
