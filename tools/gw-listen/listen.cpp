@@ -150,7 +150,7 @@ Result<void> Listener::start() {
   context.clock = [this] { return root_->clock(); };
   context.min_free_bytes = root_->reserve_bytes();
   committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); },
-                     [this] { return server_->under_way(); }, &end_in_doubt);
+                     [this] { return servers_->under_way(); }, &end_in_doubt);
   context.committer = &*committer_;
   held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
   context.held = &*held_;

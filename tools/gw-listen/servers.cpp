@@ -28,6 +28,7 @@ Result<void> Servers::start_one(std::vector<Channel>& channels) {
   fresh.server = std::make_unique<Server>(handler_);
   GW_TRY(fresh.server->start(channels));
   for (const Channel& channel : channels) fresh.sockets.push_back({channel.bind_address, channel.port, channel.https});
+  std::lock_guard<std::mutex> one(mutex_);
   running_.push_back(std::move(fresh));
   return {};
 }
@@ -76,11 +77,23 @@ void Servers::retire(const std::vector<Channel>& channels) {
       ++i;
       continue;
     }
-    retiring_.emplace_back([server = std::shared_ptr<Server>(std::move(running_[i].server))] {
+    std::shared_ptr<Server> server;
+    {
+      std::lock_guard<std::mutex> one(mutex_);
+      server = std::move(running_[i].server);
+      running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    retiring_.emplace_back([server = std::move(server)] {
       if (!server->stop(retire_grace_ms)) event(Level::warn, "requests-cut", {{"reason", "the channel was removed"}});
     });
-    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
   }
+}
+
+unsigned Servers::under_way() const {
+  std::lock_guard<std::mutex> one(mutex_);
+  unsigned sum = 0;
+  for (const Running& running : running_) sum += running.server->under_way();
+  return sum;
 }
 
 void Servers::set_tls(const std::vector<Channel>& channels) {

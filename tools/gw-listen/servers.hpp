@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -11,7 +12,7 @@
 
 namespace gw::listen {
 
-/// One thread uses it, but for stopping().
+/// One thread uses it, but for what is const.
 class Servers {
  public:
   explicit Servers(Server::Handler handler) : handler_(std::move(handler)) {}
@@ -30,6 +31,8 @@ class Servers {
   void set_tls(const std::vector<Channel>& channels);
   /// As Server::stop(), for all.
   bool stop(int64_t grace_ms);
+  /// Requests that are being handled by all servers that still take any.
+  unsigned under_way() const;
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
  private:
@@ -46,6 +49,7 @@ class Servers {
   Result<void> start_one(std::vector<Channel>& channels);
 
   Server::Handler handler_;
+  mutable std::mutex mutex_;  // guards changes of running_, and other threads' looks at it
   std::vector<Running> running_;
   std::vector<std::thread> retiring_;
   std::atomic<bool> stopping_{false};
