@@ -149,6 +149,15 @@ TEST_CASE("outbox: messages that http cannot carry are refused before they are s
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ExitCode::bad_data);
   CHECK(refused.error().text.find("httpvnext") != std::string::npos);
+  // The most that is accepted still fits when the forwarder says where replies go, also in a retry.
+  Message most = message;
+  for (int i = 0; check_http_limits(most, url, {}); ++i) most.headers.set("H" + std::to_string(i), "x");
+  most.headers.entries().pop_back();
+  RequestContext retried;
+  retried.failures = 3;
+  retried.originating_site = "http," + url;
+  retried.content_md5 = "1B2M2Y8AsgTpgAmY7PhCfg==";
+  CHECK(head_lines(submit_head(most, retried)) + 3 == http_headers_max);  // Host, Content-Length, Date
   Message large = message;
   large.headers.set("Big", std::string(6000, '~'));  // three bytes each on the wire
   CHECK_FALSE(check_http_limits(large, url, {}));
