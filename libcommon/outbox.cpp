@@ -54,7 +54,7 @@ class HeadWriter {
 
 bool replaced(std::string_view name, const RequestContext& context) {
   if (context.failures > 0 && (name == header::retries || name == header::retries_timestamp)) return true;
-  return !context.originating_site.empty() && name == header::originating_site;
+  return (context.without_site || !context.originating_site.empty()) && name == header::originating_site;
 }
 
 void add_outer_headers(HeadWriter& head, const Message& message, const RequestContext& context) {
@@ -73,10 +73,8 @@ void add_outer_headers(HeadWriter& head, const Message& message, const RequestCo
 }
 
 void add_message_headers(HeadWriter& head, const Message& message, const RequestContext& context) {
-  // What it says of a reply is where that goes, not where it comes from.
-  const bool is_reply = message.headers.get(header::message_intent) == "Reply";
   for (const Headers::Entry& entry : message.headers.entries())
-    if (!replaced(entry.name, context) && !(is_reply && entry.name == header::originating_site)) head.of_message(entry.name, entry.value);
+    if (!replaced(entry.name, context)) head.of_message(entry.name, entry.value);
   if (context.failures > 0) {
     head.of_message(header::retries, std::to_string(context.failures));
     head.of_message(header::retries_timestamp, format_nsb_time(context.last_failure_us));

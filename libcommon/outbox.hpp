@@ -30,6 +30,7 @@ struct RequestContext {
   unsigned failures = 0;              ///< failed attempts so far: NServiceBus.Retries from the second on
   int64_t last_failure_us = 0;        ///< NServiceBus.Retries.Timestamp
   std::string originating_site;       ///< `http,URL` where replies can be sent; empty: what the message says
+  bool without_site = false;          ///< what the message says is where it goes, not where it comes from
   bool original_version_1 = false;    ///< receivers of versions 3, 4 and gateway 1 want two headers more
   bool lower_case_names = false;
   std::string content_md5;            ///< base64; empty: left out, added later

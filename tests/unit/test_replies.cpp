@@ -103,6 +103,12 @@ TEST_CASE("Where messages of gateway queues go") {
     CHECK(to("file:/etc").unknown_site);
     CHECK(route_gateway_message(Headers(), sites).problem == "No destination found for message");
   }
+  SUBCASE("an answer names the site that it goes to until it leaves") {
+    const Headers answer = headers({{"NServiceBus.MessageIntent", "Reply"}, {"NServiceBus.OriginatingSite", "http,http://a/A/"}});
+    CHECK(is_answer_to(answer, {"http", "http://A/A"}));
+    CHECK_FALSE(is_answer_to(answer, {"http", "http://b/"}));
+    CHECK_FALSE(is_answer_to(headers({{"NServiceBus.OriginatingSite", "http,http://a/A/"}}), {"http", "http://a/A/"}));
+  }
   SUBCASE("the copy says where it goes") {
     CHECK(address_of_copy(headers({{"NServiceBus.DestinationSites", "http://c/x/"}}))->address == "http://c/x/");
     CHECK_FALSE(address_of_copy(headers({{"NServiceBus.DestinationSites", "A"}})));

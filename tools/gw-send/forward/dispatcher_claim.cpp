@@ -145,6 +145,7 @@ void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
   RequestContext context;
   context.failures = transfer.claim.info().failures;
   context.originating_site = originating_site_of(message);
+  context.without_site = is_answer_to(message.headers, SiteAddress{transfer.target->type, transfer.target->url});
   // Who asked is not known: an old receiver says so by an error, and a retry then has what it wants.
   context.original_version_1 = transfer.target->original_version_1 || (context.failures > 0 && is_unlisted_key(transfer.target->key));
   context.lower_case_names = transfer.target->lower_case_names;

@@ -123,6 +123,12 @@ const SiteConfig* site_with_address(const std::vector<SiteConfig>& sites, const 
   return found == sites.end() ? nullptr : &*found;
 }
 
+bool is_answer_to(const Headers& headers, const SiteAddress& at) {
+  if (headers.get(header::message_intent) != "Reply") return false;
+  const auto origin = parse_originating_site(headers.get(header::originating_site));
+  return origin && family(origin->type) == family(at.type) && comparable(origin->type, origin->address) == comparable(at.type, at.address);
+}
+
 GatewayRoute route_gateway_message(const Headers& headers, const std::vector<SiteConfig>& sites) {
   if (headers.get(header::message_intent) == "Reply") return route_reply(headers, sites);
   const std::vector<std::string> keys = split_list(headers.get(header::destination_sites));

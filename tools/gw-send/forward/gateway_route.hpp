@@ -27,6 +27,9 @@ std::optional<SiteAddress> address_of_copy(const Headers& headers);
 /// The configured site with this address, else nullptr. Case of the type and of scheme and host, and a last slash, do not matter.
 const SiteConfig* site_with_address(const std::vector<SiteConfig>& sites, const SiteAddress& at);
 
+/// Does the message say that it is the answer to a message from there?
+bool is_answer_to(const Headers& headers, const SiteAddress& at);
+
 struct GatewayRoute {
   std::vector<SiteConfig> sites;  ///< each gets a copy; not empty unless `problem` says why
   std::string problem;
