@@ -677,6 +677,25 @@ Result<bool> DedupStore::forget(const std::string& scope, const std::string& id,
   return old;
 }
 
+Result<void> DedupStore::withdraw(std::span<const DedupRow> rows) {
+  Impl& d = *impl_;
+  std::lock_guard<std::mutex> one(d.mutex);
+  if (d.broken) return *d.broken;
+  GW_TRY_ASSIGN(FileLock guard, d.lock());
+  GW_TRY(d.begin());
+  Result<void> done = d.statements->touch.run();
+  for (const DedupRow& row : rows) {
+    if (!done) break;
+    auto found = d.seen->find(row.scope, row.id);
+    if (!found) done = std::move(found).error();
+    else if (*found && (*found)->xid == row.xid && (*found)->queue == row.queue && (*found)->seq == row.seq)
+      done = delete_keys(*d.db, {d.seen->last_found()});
+  }
+  if (!done) return d.fail(std::move(done).error());
+  GW_TRY(d.commit());
+  return d.checkpoint_if_long();
+}
+
 // --- data bus properties ------------------------------------------------------------------------------------------------
 
 template <class Work>

@@ -71,6 +71,9 @@ class DedupStore {
   /// hinder the rest of its group. not_now: full disk, nothing inserted. io_error: in doubt.
   Result<std::vector<Decision>> decide(std::span<const DedupRow> rows, std::span<const uint32_t> groups);
   Result<std::optional<DedupRow>> find(const std::string& scope, const std::string& id);
+  /// Deletes those of the rows that are there with this transaction, queue and number, in one durable transaction: their messages
+  /// were never committed. For rows whose transaction is decided elsewhere.
+  Result<void> withdraw(std::span<const DedupRow> rows);
   /// One durable commit: what find() showed before it is durable after it, whoever wrote it.
   Result<void> confirm();
 

@@ -2,8 +2,9 @@
 //
 //   plain    one put without a key: a MSG frame; committed by the sync of the log
 //   single   one ack or defer: an index word; committed by the sync of the index
-//   logged   everything else: STAGED frames, claims set leaving, one commit record; committed by the sync of the commit log
-//   keyed    puts with de-duplication keys: STAGED frames; committed by the transaction of the dedup store
+//   logged   everything else: STAGED frames, claims set leaving, one commit record; committed by the sync of the commit log.
+//            Keys among its puts: their rows are inserted before the record, and withdrawn if it does not come to that
+//   keyed    puts that all have de-duplication keys: STAGED frames; committed by the transaction of the dedup store
 #include <string.h>
 #include <unistd.h>
 
@@ -30,6 +31,8 @@ struct Work {
   std::vector<PutResult> puts;
   std::vector<std::optional<BodyRef>> refs;
   std::vector<uint64_t> seqs;  // of the appended puts, parallel to puts; 0: not appended
+  std::vector<size_t> targets;  // logged: the puts in record.targets, in its order (duplicates are none)
+  std::map<std::string, std::vector<DedupRow>> claimed_ids;  // logged: rows that are void if the record is not written, by store
   bool alive() const { return !error; }
   void fail(Error e) {
     if (!error) error = std::move(e);
@@ -74,6 +77,11 @@ class Committer {
   void append_all();
   void sync_batches();
   void leave_sources(Work& work);
+  DedupRow row_of(Work& work, size_t put);
+  void claim_ids(Work& work);
+  void judge(Work& work, size_t put, const DedupStore::Decision& decision, const DedupRow& row);
+  bool withdraw_ids(Work& work);
+  bool really_there(const std::string& store, const DedupRow& row);
   void commit_singles();
   void commit_logged();
   void commit_keyed();
@@ -106,7 +114,9 @@ class Committer {
 void Committer::classify(Work& work) {
   auto& from = sources(work);
   auto& into = puts(work);
-  bool keyed = std::any_of(into.begin(), into.end(), [](const Put& p) { return p.options.dedup.has_value(); });
+  auto has_key = [](const Put& p) { return p.options.dedup.has_value(); };
+  auto same_store = [&](const Put& p) { return p.options.dedup->store == into[0].options.dedup->store; };
+  bool keyed = from.empty() && !into.empty() && std::all_of(into.begin(), into.end(), has_key) && std::all_of(into.begin(), into.end(), same_store);
   for (auto& p : into) work.puts.push_back({PutOutcome::stored, p.queue ? p.queue.name() : "", 0});
   work.refs.resize(into.size());
   work.seqs.resize(into.size());
@@ -118,13 +128,12 @@ void Committer::classify(Work& work) {
     for (auto& h : p.message.headers.entries()) bytes += h.name.size() + h.value.size();
     if (bytes > headers_bytes_max) return work.fail({ExitCode::bad_data, 0, "a message with " + human_size(bytes) + " of headers: at most " + human_size(headers_bytes_max)});
   }
+  // Before anything is staged: recovery asks the store, so it must be there.
+  for (auto& p : into)
+    if (p.options.dedup)
+      if (auto store = root_.dedup_store(p.options.dedup->store, true); !store) return work.fail(std::move(store).error());
   if (keyed) {
-    if (!from.empty()) return work.fail({ExitCode::bug, 0, "a transaction with both claims and de-duplication keys"});
     work.kind = Kind::keyed;
-    // Before anything is staged: recovery asks the store, so it must be there.
-    for (auto& p : into)
-      if (p.options.dedup)
-        if (auto store = root_.dedup_store(p.options.dedup->store, true); !store) return work.fail(std::move(store).error());
   } else if (from.empty() && into.size() == 1) {
     work.kind = Kind::plain;
   } else if (from.size() == 1 && into.empty()) {
@@ -184,7 +193,7 @@ void Committer::build_batches() {
       batch.queue = put.queue.impl_;
       batch.members.emplace_back(&work, i);
       batch.drafts.push_back(draft_message(put.message, staged ? FrameKind::staged : FrameKind::message, authority, work.xid, put.options.due_at_ms, put.options.expires_at_ms,
-                                           work.kind == Kind::keyed ? put.options.dedup : std::nullopt, work.refs[i]));
+                                           put.options.dedup, work.refs[i]));
       batch.drafts.back().header.put_at_ms = root_.to_root_time(now_ms());
     }
   }
@@ -287,12 +296,81 @@ void Committer::commit_singles() {
   }
 }
 
+DedupRow Committer::row_of(Work& work, size_t put) {
+  auto& key = *puts(work)[put].options.dedup;
+  return {key.scope, key.id, work.xid, work.puts[put].queue, work.seqs[put], key.body_sha256, root_.clock().now_ms, key.first_sent_ms};
+}
+
+/// What the store says of one put of a logged transaction. Only new ids and true duplicates let the transaction go on.
+void Committer::judge(Work& work, size_t put, const DedupStore::Decision& decision, const DedupRow& row) {
+  const std::string& store = puts(work)[put].options.dedup->store;
+  if (decision.inserted) {
+    work.claimed_ids[store].push_back(row);
+    return;
+  }
+  if (decision.too_old || decision.existing.id != row.id || decision.existing.other_body(row))
+    return work.fail({ExitCode::bad_data, 0, "id '" + row.id + "' was used in queue '" + row.queue + "' for a message with another body: nothing of this transaction is stored"});
+  if (decision.existing.xid != row.xid && !really_there(store, decision.existing))
+    return work.fail({ExitCode::not_now, 0, "another transaction is just about to store id '" + row.id + "' in queue '" + row.queue + "': try again"});
+  work.puts[put].outcome = PutOutcome::duplicate;
+  work.puts[put].seq = decision.existing.seq;
+}
+
+/// Inserts the rows of a logged transaction. Until its record is written they stand for messages that nobody may see yet.
+void Committer::claim_ids(Work& work) {
+  std::map<std::string, std::vector<size_t>> by_store;
+  for (size_t i = 0; i < puts(work).size(); i++)
+    if (puts(work)[i].options.dedup) by_store[puts(work)[i].options.dedup->store].push_back(i);
+  for (auto& [name, members] : by_store) {
+    std::vector<DedupRow> rows;
+    for (size_t i : members) rows.push_back(row_of(work, i));
+    const std::vector<uint32_t> one_group(rows.size(), 0);
+    auto store = root_.dedup_store(name, true);
+    auto decided = store ? (*store)->decide(rows, one_group) : Result<std::vector<DedupStore::Decision>>(store.error());
+    if (!decided) {
+      work.in_doubt = decided.error().code == ExitCode::io_error;
+      return work.fail(decided.error());
+    }
+    for (size_t k = 0; k < members.size(); k++) judge(work, members[k], (*decided)[k], rows[k]);
+    if (!work.alive()) return;
+  }
+}
+
+/// True: no row of it is left. Else recovery withdraws them, when we are gone.
+bool Committer::withdraw_ids(Work& work) {
+  for (auto& [name, rows] : work.claimed_ids) {
+    auto store = root_.dedup_store(name, false);
+    Result<void> done = store ? (*store)->withdraw(rows) : Result<void>(store.error());
+    if (done) continue;
+    event(Level::error, "ids-not-withdrawn", {{"store", name}, {"reason", done.error().text}});
+    return false;
+  }
+  work.claimed_ids.clear();
+  return true;
+}
+
+/// Is the message of this row there (or was it), or is it one of a logged transaction that may still come to nothing?
+bool Committer::really_there(const std::string& store, const DedupRow& row) {
+  if (row.xid == Xid{}) return true;  // only marked
+  auto undecided = root_.undecided(row);
+  if (undecided && *undecided) {
+    root_.try_recover(true);  // its owner may be dead
+    undecided = root_.undecided(row);
+  }
+  if (!undecided || *undecided) return false;
+  // A row is withdrawn before its message is void: who finds the row after the message was decided knows that it was committed.
+  auto opened = root_.dedup_store(store, false);
+  auto again = opened ? (*opened)->find(row.scope, row.id) : Result<std::optional<DedupRow>>(opened.error());
+  return again && *again && (*again)->xid == row.xid && (*again)->seq == row.seq;
+}
+
 void Committer::commit_logged() {
   auto works = select([](Work& w) { return w.kind == Kind::logged; });
   std::vector<CommitRecord> records;
   std::vector<Work*> committing;
   for (Work* work : works) {
-    leave_sources(*work);
+    claim_ids(*work);
+    if (work->alive()) leave_sources(*work);
     if (!work->alive()) continue;
     CommitRecord& record = work->record;
     record.xid = work->xid;
@@ -304,8 +382,10 @@ void Committer::commit_logged() {
     }
     for (size_t i = 0; i < puts(*work).size(); i++) {
       auto& put = puts(*work)[i];
+      if (work->puts[i].outcome != PutOutcome::stored) continue;
       uint64_t after = put.options.due_at_ms ? make_word(State::deferred, 0, put.options.due_at_ms) : make_word(State::ready, 0, 0);
       record.targets.push_back({put.queue.name(), put.queue.impl_->uuid(), work->seqs[i], make_word(State::staged, 0, 0), after});
+      work->targets.push_back(i);
     }
     records.push_back(record);
     committing.push_back(work);
@@ -329,7 +409,9 @@ void Committer::publish(Work& work) {
   // It is committed whatever happens now. What we cannot apply is applied by whoever recovers us: the xid stays open.
   Result<void> applied;
   for (size_t i = 0; i < work.record.targets.size(); i++)
-    if (auto done = puts(work)[i].queue.impl_->apply_target(work.record.targets[i]); !done) applied = std::move(done);
+    if (auto done = puts(work)[work.targets[i]].queue.impl_->apply_target(work.record.targets[i]); !done) applied = std::move(done);
+  for (size_t i = 0; i < work.puts.size(); i++)
+    if (work.puts[i].outcome == PutOutcome::duplicate) puts(work)[i].queue.impl_->void_staged(work.seqs[i]);
   for (size_t i = 0; i < work.record.sources.size(); i++) {
     ClaimState& state = *sources(work)[i].claim.state_;
     if (auto done = state.queue->apply_source(work.record.sources[i], work.record.incarnation); !done) applied = std::move(done);
@@ -344,15 +426,7 @@ void Committer::commit_keyed() {
   // By store; each store decides all of its transactions at once.
   std::map<std::string, std::vector<Work*>> by_store;
   for (Work* work : select([](Work& w) { return w.kind == Kind::keyed; })) {
-    std::string store;
-    for (auto& put : puts(*work)) {
-      if (!put.options.dedup || (!store.empty() && put.options.dedup->store != store)) {
-        work->fail({ExitCode::bug, 0, "a transaction whose puts have keys of several stores, or none"});
-        break;
-      }
-      store = put.options.dedup->store;
-    }
-    if (work->alive()) by_store[store].push_back(work);
+    by_store[puts(*work)[0].options.dedup->store].push_back(work);
   }
   for (auto& [name, works] : by_store) {
     std::vector<DedupRow> rows;
@@ -360,8 +434,7 @@ void Committer::commit_keyed() {
     for (uint32_t g = 0; g < works.size(); g++) {
       Work& work = *works[g];
       for (size_t i = 0; i < puts(work).size(); i++) {
-        auto& key = *puts(work)[i].options.dedup;
-        rows.push_back({key.scope, key.id, work.xid, work.puts[i].queue, work.seqs[i], key.body_sha256, root_.clock().now_ms, key.first_sent_ms});
+        rows.push_back(row_of(work, i));
         groups.push_back(g);
       }
     }
@@ -389,12 +462,15 @@ void Committer::commit_keyed() {
         bool same = d.existing.id == rows[row].id && !d.existing.other_body(rows[row]);
         result.outcome = d.too_old ? PutOutcome::too_old : same ? PutOutcome::duplicate : PutOutcome::conflict;
         result.seq = d.existing.seq;
+        if (same && !really_there(name, d.existing))
+          work->fail({ExitCode::not_now, 0, "another transaction is just about to store id '" + d.existing.id + "' in queue '" + d.existing.queue + "': try again"});
       }
     }
   }
 }
 
 void Committer::give_up(Work& work) {
+  if (!work.in_doubt && !withdraw_ids(work)) work.in_doubt = true;
   if (work.in_doubt) return;
   for (size_t i = 0; i < work.seqs.size(); i++)
     if (work.seqs[i] && work.kind != Kind::plain) puts(work)[i].queue.impl_->void_staged(work.seqs[i]);

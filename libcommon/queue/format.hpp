@@ -86,7 +86,7 @@ struct FrameHeader {
   uint64_t xid_high, xid_low;
   uint32_t payload_bytes;
   uint32_t headers_bytes;
-  uint32_t extra_bytes;  // dedup key of staged frames with store authority
+  uint32_t extra_bytes;  // dedup key of staged frames
   uint32_t incarnation;
   int64_t put_at_ms;
 };

@@ -150,6 +150,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
 
   // Words.
   Result<SegmentPtr> segment_of(uint64_t seq) const;  // no_input if removed
+  /// Is this message void, or staged by a transaction of the commit log that nobody has decided yet?
+  Result<bool> undecided(uint64_t seq);
   Result<std::vector<Claim>> claim(size_t max, bool keep_expired);
   Result<std::optional<Claim>> claim_seq(uint64_t seq);
   void release(ClaimState& state);
@@ -235,6 +237,7 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<void> shrink_tail();
   void unlink_segment(uint64_t base);
   Result<bool> staged_decision(const Segment& segment, uint64_t seq);
+  Result<void> withdraw_id(const Frame& frame, uint64_t seq);
   MessageInfo info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame) const;
   Result<void> visit_words(uint64_t from, const std::function<bool(const SegmentPtr&, uint64_t seq, uint64_t word, uint64_t claim)>& visit) const;
 
@@ -342,6 +345,8 @@ class RootImpl {
 
   // dedup
   Result<DedupStore*> dedup_store(const std::string& name, bool create);
+  /// Is what this row stands for still (or for ever) no message?
+  Result<bool> undecided(const DedupRow& row);
 
   // recovery.cpp
   Result<size_t> recover_dead_owners(bool force);

@@ -103,6 +103,33 @@ void QueueImpl::decide_words(Segment& segment, const Decisions* decisions) {
   }
 }
 
+Result<bool> QueueImpl::undecided(uint64_t seq) {
+  auto segment = segment_of(seq);
+  if (!segment && segment.error().code == ExitCode::no_input) return false;  // removed: it was decided
+  GW_TRY(segment);
+  const IndexEntry& entry = (*segment)->entry(seq);
+  const State state = (*segment)->state(entry.word.load(std::memory_order_acquire));
+  if (state == State::void_) return true;
+  if (state != State::staged) return false;
+  GW_TRY_ASSIGN(auto loaded, load(**segment, seq, entry.where.load()));
+  return loaded->frame.header.authority == Authority::commit_log;
+}
+
+Result<void> QueueImpl::withdraw_id(const Frame& frame, uint64_t seq) {
+  auto key = parse_extra(frame.extra);
+  if (!key) return {};
+  auto store = root_.dedup_store(key->store, false);
+  if (!store && store.error().code == ExitCode::no_input) return {};
+  GW_TRY(store);
+  DedupRow row;
+  row.scope = key->scope;
+  row.id = key->id;
+  row.xid = {frame.header.xid_high, frame.header.xid_low};
+  row.queue = name_;
+  row.seq = seq;
+  return (*store)->withdraw({&row, 1});
+}
+
 Result<bool> QueueImpl::staged_decision(const Segment& segment, uint64_t seq) {
   auto& word = segment.entry(seq).word;
   auto loaded = load(segment, seq, segment.entry(seq).where.load());
@@ -126,6 +153,9 @@ Result<bool> QueueImpl::staged_decision(const Segment& segment, uint64_t seq) {
       if (committed) GW_TRY(store->confirm());
     }
   }
+  // Of a transaction of the commit log that came to nothing: its ids are free again before its message is void.
+  if (loaded && (*loaded)->frame.header.authority == Authority::commit_log && !(*loaded)->frame.extra.empty())
+    GW_TRY(withdraw_id((*loaded)->frame, seq));
   uint64_t staged = make_word(State::staged, 0, 0);
   uint64_t after = !committed ? make_word(State::void_, 0, 0) : due ? make_word(State::deferred, 0, due) : make_word(State::ready, 0, 0);
   word.compare_exchange_strong(staged, after);

@@ -516,4 +516,11 @@ Result<DedupStore*> RootImpl::dedup_store(const std::string& name, bool create) 
   return (stores_[name] = std::move(store)).get();
 }
 
+Result<bool> RootImpl::undecided(const DedupRow& row) {
+  auto q = queue(row.queue);
+  if (!q && q.error().code == ExitCode::no_input) return false;  // removed since
+  GW_TRY(q);
+  return (*q)->undecided(row.seq);
+}
+
 }  // namespace gw::queue_detail

@@ -19,6 +19,10 @@ sweep defer "$filled" 'driver "$DIR/root" defer q 2'
 sweep give-back "$filled" 'driver "$DIR/root" back q 4'
 sweep move "$filled" 'driver "$DIR/root" move q a 2'
 sweep move-to-three "$filled" 'driver "$DIR/root" move q a,b,c 2'
+# What came to nothing must leave its ids free: all four get there in the end.
+AFTER='driver "$DIR/root" once q a,b 9 >/dev/null && [ "$(queue-inspect --root "$DIR/root" list a --json | grep -c "\"seq\"")" = 4 ] &&
+  ! queue-inspect --root "$DIR/root" list q --json | grep "\"seq\""' \
+  sweep move-with-ids "$filled" 'driver "$DIR/root" once q a,b 2'
 sweep fan-out "$made" 'driver "$DIR/root" fan a,b,c 1 2'
 sweep fan-out-body-file "$made" 'driver "$DIR/root" fan a,b,c 1 1 70000'
 done_testing

@@ -110,7 +110,7 @@ struct Steps {
     return {};
   }
 
-  /// ack, defer, back (given back without a commit) or move: all begin with a claim.
+  /// ack, defer, back (given back without a commit), move, or once (a move under ids that callers chose): all begin with a claim.
   gw::Result<void> take(const std::string& step, const std::string& name, const std::string& targets, unsigned count) {
     GW_TRY_ASSIGN(gw::Queue q, root->queue(name));
     std::vector<gw::Queue> to;
@@ -128,7 +128,11 @@ struct Steps {
       gw::Message copy = claims[0].message();
       if (step == "defer") t.defer(std::move(claims[0]), {gw::now_ms() + 36'000'000, true});
       else t.ack(std::move(claims[0]));
-      for (auto& target : to) t.put(target, copy);
+      for (auto& target : to) {
+        gw::PutOptions options;
+        if (step == "once") options.dedup = gw::DedupKey{std::string(gw::local_dedup_store), target.name(), "once-" + std::to_string(*number), {}, 0};
+        t.put(target, copy, std::move(options));
+      }
       say((step == "ack" ? "acking:" : step == "defer" ? "deferring:" : "moving:") + what);
       GW_TRY(root->commit(std::move(t)));
       say((step == "ack" ? "acked:" : step == "defer" ? "deferred:" : "moved:") + what);
@@ -368,7 +372,7 @@ int run(const std::vector<std::string>& w) {
   gw::Result<void> done = gw::Error{gw::ExitCode::usage, 0, "unknown step '" + w[1] + "'"};
   if (w[1] == "put" && w.size() >= 5) done = steps.put(w[2], number(3), number(4), w.size() > 5 ? number(5) : bytes_default);
   else if (w[1] == "fan" && w.size() >= 5) done = steps.fan(w[2], number(3), number(4), w.size() > 5 ? number(5) : bytes_default);
-  else if (w[1] == "move" && w.size() == 5) done = steps.take("move", w[2], w[3], number(4));
+  else if ((w[1] == "move" || w[1] == "once") && w.size() == 5) done = steps.take(w[1], w[2], w[3], number(4));
   else if (w[1] == "ack" || w[1] == "defer" || w[1] == "back") done = steps.take(w[1], w[2], "", number(3));
   return done ? 0 : failed(done.error());
 }

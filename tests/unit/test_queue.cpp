@@ -298,6 +298,49 @@ TEST_CASE("queue: keys: same id same body is one message, another body a conflic
   CHECK(take_all(*root, b) == Ids{"x"});
 }
 
+TEST_CASE("queue: a claim and keys in one transaction: all or none, duplicates do not hinder it") {
+  Place place;
+  auto root = place.open();
+  Queue in = queue(*root, "in"), out = queue(*root, "out"), plain = queue(*root, "plain");
+  auto key = [](const std::string& id, const std::string& body) {
+    PutOptions options;
+    options.dedup = DedupKey{std::string(local_dedup_store), "out", id, sha256(body), 0};
+    return options;
+  };
+  auto handle = [&](const std::string& id, const std::string& body) {
+    auto claims = in.claim(1);
+    REQUIRE((claims && claims->size() == 1));
+    Transaction t;
+    t.ack(std::move((*claims)[0]));
+    t.put(out, message(id, body), key(id, body));
+    t.put(plain, message("p"));
+    return root->commit(std::move(t));
+  };
+  for (const char* id : {"1", "2", "3"}) put(*root, in, id);
+  auto first = handle("a", "x");
+  REQUIRE_MESSAGE(first, (first ? "" : first.error().text));
+  CHECK(first->puts[0].outcome == PutOutcome::stored);
+  auto again = handle("a", "x");
+  REQUIRE(again);
+  CHECK(again->puts[0].outcome == PutOutcome::duplicate);
+  CHECK(again->puts[0].seq == first->puts[0].seq);
+  auto other = handle("a", "y");
+  REQUIRE(!other);
+  CHECK(other.error().code == ExitCode::bad_data);
+  CHECK(take_all(*root, in) == Ids{"3"});  // given back, nothing was put
+  CHECK(take_all(*root, out) == Ids{"a"});
+  CHECK(take_all(*root, plain) == Ids{"p", "p"});
+  // Twice in one transaction is once.
+  Transaction t;
+  t.put(plain, message("q"));
+  for (int i = 0; i < 2; ++i) t.put(out, message("b"), key("b", "body"));
+  auto both = root->commit(std::move(t));
+  REQUIRE(both);
+  CHECK(both->puts[1].outcome == PutOutcome::stored);
+  CHECK(both->puts[2].outcome == PutOutcome::duplicate);
+  CHECK(take_all(*root, out) == Ids{"b"});
+}
+
 TEST_CASE("queue: bodies above 64 KiB are files, stored once for many targets, gone after the last ack") {
   Place place;
   auto root = place.open();
