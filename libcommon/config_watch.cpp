@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include "diag.hpp"
+#include "units.hpp"
+
 namespace gw {
 
 namespace {
@@ -27,6 +30,17 @@ Result<Config> ConfigWatch::read() {
 bool ConfigWatch::changed() const {
   const std::string now = stamp_of(path_);
   return !now.empty() && now != stamp_;
+}
+
+void ConfigWatch::look_again(bool asked) {
+  constexpr int64_t look_every_ms = 1000;
+  if (!asked && monotonic_ms() - looked_at_ms_ < look_every_ms) return;
+  looked_at_ms_ = monotonic_ms();
+  if (!asked && !changed()) return;
+  if (auto config = read(); config)
+    event(Level::info, "config-read", {{"path", path_}});
+  else
+    event(Level::error, "config-bad", {{"path", path_}, {"reason", config.error().text}});
 }
 
 }  // namespace gw

@@ -1,6 +1,7 @@
 // The configuration of a command that runs for long: read at the start, and again when the file is another one.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "config.hpp"
@@ -20,12 +21,17 @@ class ConfigWatch {
   /// on any file system; ask once a second.
   bool changed() const;
 
+  /// For a command that uses nothing of it itself: reads it again if `asked` or if it has changed (looks once a second), and says in
+  /// an event what came of it.
+  void look_again(bool asked);
+
   const std::string& path() const { return path_; }
 
  private:
   std::string path_;
   bool must_exist_;
   std::string stamp_;  // of the file that was read last
+  int64_t looked_at_ms_ = 0;
 };
 
 }  // namespace gw

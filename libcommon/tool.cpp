@@ -278,7 +278,7 @@ namespace {
 std::atomic<bool> stop_flag{false};
 std::atomic<bool> reload_flag{false};
 std::atomic<int> interrupts{0};
-int wake_event = -1;    // readable for ever after the first signal
+int wake_event = -1;    // readable while a signal is not taken; that to stop never is
 int action_event = -1;  // read by the thread that runs the action
 
 // Everything here must be safe in a signal handler.
@@ -333,7 +333,14 @@ void Signals::install() {
 }
 
 bool Signals::stop_requested() { return stop_flag.load(); }
-bool Signals::take_reload() { return reload_flag.exchange(false); }
+bool Signals::take_reload() {
+  if (!reload_flag.exchange(false)) return false;
+  eventfd_t count = 0;
+  ::eventfd_read(wake_event, &count);
+  // A signal that came in between has set its flag before it rang.
+  if (stop_flag.load() || reload_flag.load()) ::eventfd_write(wake_event, 1);
+  return true;
+}
 int Signals::wake_fd() { return wake_event; }
 
 // --- ready ----------------------------------------------------------------------------------------------------------------

@@ -69,9 +69,9 @@ class Signals {
  public:
   static void install();
   static bool stop_requested();
-  /// True once per SIGHUP.
+  /// True once per SIGHUP. Every loop that waits for wake_fd() has to ask.
   static bool take_reload();
-  /// Readable (poll) when one of them arrived; never read it.
+  /// Readable (poll) when one of them arrived, until a SIGHUP is taken, and for ever after the others; never read it.
   static int wake_fd();
   /// Called from the handler's own thread-safe context on each signal, e.g. to ring a root. Set before install.
   /// Give it an empty function before what the action uses goes away: it returns when the action does not run any more.

@@ -124,4 +124,21 @@ same 200 "$(post "$port1" Shop)"
 same 10 "$(queue-inspect list Shop --json | wc -l)" "all that was answered with 200 is there"
 stop_daemon listen
 stop_daemon store
+
+# --- distributor worker: its handlers use the configuration -----------------------------------------------------------------
+sites "A=$url" >config.xml
+run_ok queue-inspect create Work
+start_daemon work distributor worker --queue Work -- cat
+printf '<gatepost>\n<Gatway/></gatepost>\n' >config.xml
+wait_until 15 bad work 2 1
+sites "A=$url" >config.xml
+kill -HUP "${DAEMON[work]}"
+wait_until 5 reads work 1
+ticks() { awk '{ print $14 + $15 }' "/proc/${DAEMON[work]}/stat"; }
+before=$(ticks)
+sleep 1
+check "it rests after a SIGHUP" [ $(($(ticks) - before)) -lt 30 ]
+stop_daemon work
+printf '<gatepost>\n<Gatway/></gatepost>\n' >config.xml
+run_exit 78 distributor worker --queue Work --drain -- cat
 done_testing

@@ -8,6 +8,7 @@
 #include <climits>
 
 #include "bell_watch.hpp"
+#include "config_watch.hpp"
 #include "diag.hpp"
 #include "runner.hpp"
 #include "worker_settings.hpp"
@@ -27,8 +28,14 @@ constexpr unsigned interruptions_max = 10;
 
 class Worker {
  public:
-  Worker(const WorkerSettings& settings, Root& root, Queue queue, AttemptTable& attempts, Settler& settler)
-      : settings_(settings), root_(root), queue_(std::move(queue)), attempts_(attempts), settler_(settler), bell_(root) {}
+  Worker(const WorkerSettings& settings, ConfigWatch config_file, Root& root, Queue queue, AttemptTable& attempts, Settler& settler)
+      : settings_(settings),
+        config_file_(std::move(config_file)),
+        root_(root),
+        queue_(std::move(queue)),
+        attempts_(attempts),
+        settler_(settler),
+        bell_(root) {}
   Result<ExitCode> run(Runner& runner);
   /// Has the time been used up that a stopping worker has?
   bool out_of_time();
@@ -54,6 +61,7 @@ class Worker {
   void maintain();
 
   const WorkerSettings& settings_;
+  ConfigWatch config_file_;
   Root& root_;
   Queue queue_;
   AttemptTable& attempts_;
@@ -86,7 +94,7 @@ bool Worker::out_of_time() {
 void Worker::look_at_signals() {
   if (Signals::stop_requested()) stop("signal");
   if (fatal_) stop("error");
-  Signals::take_reload();  // there is nothing in the configuration that a running worker reads
+  config_file_.look_again(Signals::take_reload());  // handlers use it: better to know now that it is bad
   if (!stopping() || killed_ || monotonic_ms() < stopped_at_ms_ + finish_ms) return;
   killed_ = true;
   runner_->kill();
@@ -164,7 +172,7 @@ int64_t Worker::wait_limit_ms() const {
 
 void Worker::wait() {
   std::vector<pollfd> items;
-  if (!stopping()) items.push_back({Signals::wake_fd(), POLLIN, 0});  // stays readable after a signal
+  if (!stopping()) items.push_back({Signals::wake_fd(), POLLIN, 0});  // stays readable after one to stop
   if (room() > 0) items.push_back({bell_.fd(), POLLIN, 0});
   runner_->add_poll(items);
   ::poll(items.data(), items.size(), static_cast<int>(wait_limit_ms()));
@@ -265,6 +273,8 @@ Result<std::unique_ptr<ScratchDir>> make_outboxes(const std::string& root) {
 
 Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(WorkerSettings settings, make_worker_settings(options, common));
+  ConfigWatch config_file(common.config, common.config_given);
+  GW_TRY(config_file.read());
   std::optional<JobLog> log;
   if (!options.job_log.empty()) {
     GW_TRY_ASSIGN(log, JobLog::open(options.job_log));
@@ -284,7 +294,7 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   settings.handler.outboxes = outboxes.get();
   Signals::install();
   Settler settler(*root, queue, errors, audit, *attempts, std::move(log), settings.settler);
-  Worker worker(settings, *root, queue, *attempts, settler);
+  Worker worker(settings, std::move(config_file), *root, queue, *attempts, settler);
   auto give_up = [&worker] { return worker.out_of_time(); };
   std::unique_ptr<Runner> runner = make_process_runner(settings.handler, *scratch, *attempts, give_up);
   return worker.run(*runner);

@@ -46,7 +46,7 @@ void end_in_doubt(const Error& error) {
   ::_exit(static_cast<int>(ExitCode::io_error));
 }
 
-/// Becomes readable on each signal. Signals::wake_fd() stays readable for ever after the first SIGHUP.
+/// Becomes readable on each signal.
 int signal_event() {
   static const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   return fd;

@@ -188,6 +188,7 @@ Report ask(HttpClient& client, const SiteConfig& site, const Message& message, c
   request.head = probe_head(message, site);
   report.sent = lines_of_head(request.head);
   request.body = &message.body;
+  request.lower_case_names = site.header_case_lower;
   request.connect_timeout_ms = settings.connect_timeout_ms;
   request.answer_timeout_ms = settings.answer_timeout_ms;
   client.start(std::move(request), nullptr);
