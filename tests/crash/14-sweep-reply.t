@@ -18,6 +18,16 @@ MAX=${MAX:-20} sweep 'reply' "$asked" "$answer"
 EVENTS="$answer"' >/dev/null; printf "%s\n" putting:Work:100 put:Work:100 putting:E.gateway:1 put:E.gateway:1'
 MAX=${MAX:-30} MODES='kill' sweep 'reply, and again' "$asked" "$answer"
 
+# --- a handler's reply -------------------------------------------------------------------------------------------------------------------
+# It leaves with the acknowledgement of the question: the worker may be killed anywhere, the handler may run twice.
+worker='distributor -q --root "$DIR/root" worker --queue Work --drain --retry-increment 0s -- sh -c "printf 1 | gw-send -q reply" >/dev/null'
+check='case $RC:$CASE in 0:*|137:kill*) ;; *) echo "exit status $RC: $(tail -n 3 "$LOG")"; exit 1;; esac
+  '"$worker"' 2>"$TMPDIR/second" || { echo "second run: $?"; cat "$TMPDIR/second"; exit 1; }
+  printf "%s\n" putting:Work:100 put:Work:100 acking:Work:100 acked:Work:100 putting:E.gateway:1 put:E.gateway:1 >"$TMPDIR/events"
+  driver "$DIR/root" verify "$TMPDIR/events" garbage || { cat "$TMPDIR/second"; exit 1; }'
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-240} quiet_ok "a handler's reply" "$SRC/tests/lab/sweep.sh" --setup "$asked" --prog distributor,gw-send --modes kill --max "${MAX:-40}" \
+  ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/handler"} "$worker" "$check"
+
 # --- from the gateway queue into outboxes ------------------------------------------------------------------------------------------------
 # Nobody answers, and that is no failed attempt: the messages stay in the outboxes.
 reply='--header NServiceBus.MessageIntent=Reply'

@@ -159,6 +159,42 @@ run_exit 75 at hq gw-send forward --once --to B
 run_ok at hq queue-inspect list HQ.gateway --json --all
 like 'strange' "$out"
 
+# --- how others reach this site ------------------------------------------------------------------------------------------------
+# A wildcard channel is told by the name of the host; a running forwarder hears of a listener's address.
+start_site watch
+export GW_ROOT=$T/wild GW_CONFIG=''
+start_daemon forward2 gw-send forward --site W="${URL[watch]}"
+start_daemon wild gw-listen --endpoint HQ --channel http://+:0/HQ/
+like 'reply-address-guessed.*reply_to_uri=http://' "$(cat wild.err)"
+wild=${ready_line#ready } wild=${wild/+/$(uname -n)}
+sees() { # OriginatingSite
+  gw-send -q --site W="${URL[watch]}" --to W a.txt >/dev/null
+  sleep 0.1
+  grep -hqsE "^NServiceBus.Header.NServiceBus.OriginatingSite: $(python3 -c 'import sys, urllib.parse; print(urllib.parse.quote_plus("http," + sys.argv[1]))' "$1")." "$T"/watch/*.request
+}
+wait_until 15 sees "$wild"
+stop_daemon wild
+start_daemon told gw-listen --endpoint HQ --channel http://+:0/HQ/ --reply-to-uri https://hq.example/HQ/
+same '' "$(grep guessed told.err)"
+wait_until 15 sees https://hq.example/HQ/
+stop_daemon told
+stop_daemon forward2
+cat >wild.xml <<X
+<gatepost><Gateway Endpoint="HQ"><Sites><Site Key="W" Address="${URL[watch]}"/></Sites><Channels><Channel Address="http://localhost:7/HQ/"/>
+<Channel Address="http://*:8/HQ/" Default="true"/></Channels></Gateway></gatepost>
+X
+run_ok gw-send --config wild.xml -q --to W a.txt
+run_ok gw-send --config wild.xml forward --once
+like 'reply-address-guessed.*address=http://\*:8/HQ/' "$err"
+check 'the default channel, by the name of the host' sees "http://$(uname -n):8/HQ/"
+for bad in http://+:1/x/ 'http://*/' hq.example; do
+  run_exit 64 gw-listen --endpoint HQ --channel http://127.0.0.1:0/HQ/ --reply-to-uri "$bad"
+  run_exit 64 gw-send forward --once --reply-to-uri "$bad"
+done
+sed -i 's|Default="true"|& ReplyToUri="http://+:1/"|' wild.xml
+run_exit 78 gw-send --config wild.xml forward --once
+like 'wild.xml:2: ReplyToUri=' "$err"
+
 stop_daemon hq
 stop_daemon store
 run_ok at hq queue-inspect check
