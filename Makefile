@@ -68,11 +68,13 @@ LDLIBS-gw-listen  = -lcivetweb -lssl -lcrypto
 
 # Debian's CivetWeb loads OpenSSL by names and with a symbol that OpenSSL 3 does not have: these two stand in between.
 SHIMS := libssl.so libcrypto.so
-PROGRAMS := $(TOOLS:%=$(BUILD)/bin/%) $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(SHIMS:%=$(BUILD)/libexec/gatepost/%)
+PROGRAMS = $(TOOLS:%=$(BUILD)/bin/%) $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(SHIMS:%=$(BUILD)/libexec/gatepost/%) \
+           $(CHANNEL_SCRIPTS:scripts/%=$(BUILD)/libexec/gatepost/%)
 MAN      := $(sort $(wildcard man/man[1-8]/*.[1-8]))
 EXAMPLES := $(sort $(wildcard scripts/scale-out/*))
 # Channel programs and other scripts that belong into the libexec directory.
-LIBEXEC_SCRIPTS := $(sort $(wildcard scripts/gw-channel-*)) scripts/import-sqlite
+CHANNEL_SCRIPTS := $(sort $(wildcard scripts/gw-channel-*))
+LIBEXEC_SCRIPTS := $(CHANNEL_SCRIPTS) scripts/import-sqlite
 
 UNIT_SRC := $(sort $(wildcard tests/unit/*.cpp))
 # Units may test what is in a tool: everything of it but its main().
@@ -120,6 +122,11 @@ $(BUILD)/libexec/gatepost/lib%.so: tools/gw-listen/openssl/lib%.cpp
 	@mkdir -p $(@D)
 	$(call say,link $@)
 	$(Q)$(CXX) -shared -fPIC -O2 -nostdlib -Wall -Wl,-z,relro,-z,now,-soname,$(@F) -Wl,--no-as-needed -o $@ $< -l$* $(LDFLAGS)
+
+# So that the tools find them without an installation.
+$(BUILD)/libexec/gatepost/gw-channel-%: scripts/gw-channel-%
+	@mkdir -p $(@D)
+	$(Q)install -m 755 $< $@
 
 $(BUILD)/unit-tests $(TEST_PROGRAMS): LIBM = $(LIBM_SHARED)
 $(BUILD)/unit-tests: $(call obj,$(UNIT_SRC) $(TOOL_SRC)) $(LIB)

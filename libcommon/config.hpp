@@ -32,7 +32,7 @@ struct ClientConfig {
 struct ChannelConfig {
   std::string address, channel_type = "http";
   bool is_default = false;
-  unsigned max_concurrency = 64;
+  std::optional<unsigned> max_concurrency;  ///< messages at once; without: the channel's own limit
   std::string cert, key, client_ca, token_file, reply_to_uri, ciphers;
   std::optional<uint64_t> max_body;
   bool web_clients = false;

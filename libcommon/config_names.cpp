@@ -66,6 +66,17 @@ bool is_http_type(std::string_view type) {
   return type == "http" || type == "https" || type == "httpvnext" || type == "httpsvnext";
 }
 
+std::string split_channel_type(std::string& address) {
+  const size_t comma = address.rfind(',');
+  if (comma == std::string::npos) return {};
+  std::string word = to_lower(std::string_view(address).substr(comma + 1));
+  if (!channel_type_ok(word)) return {};
+  address.resize(comma);
+  return word;
+}
+
+bool is_envelope_type(std::string_view type) { return type == "httpvnext" || type == "httpsvnext"; }
+
 bool http_url_ok(std::string_view url, bool wildcard) {
   for (char c : url)
     if (static_cast<unsigned char>(c) <= ' ' || c == 0x7f) return false;

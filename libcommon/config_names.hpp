@@ -15,6 +15,10 @@ std::vector<std::string> split_list(std::string_view text);
 bool channel_type_ok(std::string_view type);
 /// Is the address of such a channel a URL? http, https, httpvnext, httpsvnext.
 bool is_http_type(std::string_view type);
+/// "http://host/a,b,http": what follows the last comma is the type if it can be one; it leaves `address`. In lower case; "" if there is none.
+std::string split_channel_type(std::string& address);
+/// Those whose requests are envelopes: httpvnext, httpsvnext.
+bool is_envelope_type(std::string_view type);
 /// http(s)://HOST[:PORT][/PATH]; `wildcard` allows the hosts + and *.
 bool http_url_ok(std::string_view url, bool wildcard);
 /// http(s)://HOST[:PORT], as browsers name the origin of a page.

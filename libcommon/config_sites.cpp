@@ -5,6 +5,7 @@
 
 #include "config.hpp"
 #include "config_names.hpp"
+#include "program.hpp"
 #include "queue.hpp"
 #include "suggest.hpp"
 
@@ -38,16 +39,6 @@ Error bad_site(const std::string& text, const std::string& why) {
   return Error{ExitCode::usage, 0, "--site '" + text + "': " + why + ", expected KEY=URL[,TYPE]"};
 }
 
-// "http://host/a,b,http": what follows the last comma is the type if it can be one.
-void split_type(std::string& address, std::string& type) {
-  size_t comma = address.rfind(',');
-  if (comma == std::string::npos) return;
-  std::string word = to_lower(std::string_view(address).substr(comma + 1));
-  if (!channel_type_ok(word)) return;
-  type = word;
-  address.resize(comma);
-}
-
 }  // namespace
 
 Result<void> add_site_option(Config& config, const std::string& text) {
@@ -56,8 +47,10 @@ Result<void> add_site_option(Config& config, const std::string& text) {
   std::string key = text.substr(0, equals), address = text.substr(equals + 1), type = "http";
   if (key.size() + sizeof "site." - 1 > queue_name_bytes_max || !queue_name_ok(key))
     return bad_site(text, "'" + key + "' is no site key (letters, digits, dots, underscores, dashes)");
-  split_type(address, type);
+  if (std::string named = split_channel_type(address); !named.empty()) type = std::move(named);
   if (address.empty() || (is_http_type(type) && !http_url_ok(address, false))) return bad_site(text, "'" + address + "' is no address");
+  if (!is_http_type(type))
+    if (auto program = find_channel_program(type); !program) return bad_site(text, program.error().text);
   auto same = std::find_if(config.sites.begin(), config.sites.end(), [&](const SiteConfig& s) { return s.key == key; });
   SiteConfig& site = same != config.sites.end() ? *same : config.sites.emplace_back();
   site.key = key;

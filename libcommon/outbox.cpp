@@ -52,12 +52,26 @@ class HeadWriter {
   bool lower_case_;
 };
 
+/// The same headers, not encoded.
+class FieldWriter {
+ public:
+  void plain(std::string_view name, std::string_view value) { fields_.entries().push_back({std::string(name), std::string(value)}); }
+  void of_message(std::string_view name, std::string_view value) {
+    fields_.entries().push_back({std::string(message_header_prefix).append(name), std::string(value)});
+  }
+  Headers take() && { return std::move(fields_); }
+
+ private:
+  Headers fields_;
+};
+
 bool replaced(std::string_view name, const RequestContext& context) {
   if (context.failures > 0 && (name == header::retries || name == header::retries_timestamp)) return true;
   return (context.without_site || !context.originating_site.empty()) && name == header::originating_site;
 }
 
-void add_outer_headers(HeadWriter& head, const Message& message, const RequestContext& context) {
+template <class Writer>
+void add_outer_headers(Writer& head, const Message& message, const RequestContext& context) {
   const std::string_view id = message.headers.get(header::message_id);
   const std::string* correlation = message.headers.find(header::correlation_id);
   head.plain("NServiceBus.Id", id);
@@ -72,7 +86,8 @@ void add_outer_headers(HeadWriter& head, const Message& message, const RequestCo
   if (context.original_version_1) head.plain("NServiceBus.Recoverable", "True");
 }
 
-void add_message_headers(HeadWriter& head, const Message& message, const RequestContext& context) {
+template <class Writer>
+void add_message_headers(Writer& head, const Message& message, const RequestContext& context) {
   for (const Headers::Entry& entry : message.headers.entries())
     if (!replaced(entry.name, context)) head.of_message(entry.name, entry.value);
   if (context.failures > 0) {
@@ -80,6 +95,14 @@ void add_message_headers(HeadWriter& head, const Message& message, const Request
     head.of_message(header::retries_timestamp, format_nsb_time(context.last_failure_us));
   }
   if (!context.originating_site.empty()) head.of_message(header::originating_site, context.originating_site);
+}
+
+template <class Writer>
+void add_submit(Writer& head, const Message& message, const RequestContext& context) {
+  add_outer_headers(head, message, context);
+  add_message_headers(head, message, context);
+  head.plain("NServiceBus.Gateway", "True");
+  head.plain("NServiceBus.CallType", "SingleCallSubmit");
 }
 
 }  // namespace
@@ -93,12 +116,16 @@ std::optional<std::string> site_of_outbox(std::string_view queue) {
 
 bool is_gateway_queue(std::string_view queue) { return queue.size() > gateway_suffix.size() && queue.ends_with(gateway_suffix); }
 
+Headers submit_fields(const Message& message, const RequestContext& context) {
+  FieldWriter fields;
+  add_submit(fields, message, context);
+  if (!context.content_md5.empty()) fields.plain("Content-MD5", context.content_md5);
+  return std::move(fields).take();
+}
+
 std::string submit_head(const Message& message, const RequestContext& context) {
   HeadWriter head(context.lower_case_names);
-  add_outer_headers(head, message, context);
-  add_message_headers(head, message, context);
-  head.plain("NServiceBus.Gateway", "True");
-  head.plain("NServiceBus.CallType", "SingleCallSubmit");
+  add_submit(head, message, context);
   std::string text = std::move(head).take();
   if (!context.content_md5.empty()) text += content_md5_line(context.content_md5, context.lower_case_names);
   // The one value that is not encoded.
@@ -112,6 +139,11 @@ std::string content_md5_line(const std::string& md5_base64, bool lower_case_name
   HeadWriter line(lower_case_names);
   line.plain("Content-MD5", md5_base64);
   return std::move(line).take();
+}
+
+std::string envelope_head() {
+  constexpr std::string_view line = "Content-Type: application/json";
+  return std::string(line) + '\0';
 }
 
 namespace {

@@ -36,10 +36,14 @@ struct RequestContext {
   std::string content_md5;            ///< base64; empty: left out, added later
 };
 
+/// The headers of a submit as channels get them that do not encode: names and values as they are, the message's own with their prefix.
+Headers submit_fields(const Message& message, const RequestContext& context);
 /// The header lines of a submit, each `Name: value` ended by NUL, names and values URL-encoded. Without Host, Content-Length and Date.
 std::string submit_head(const Message& message, const RequestContext& context);
 /// `Content-MD5: ...` with its NUL.
 std::string content_md5_line(const std::string& md5_base64, bool lower_case_names);
+/// The header lines of a request whose body is an envelope.
+std::string envelope_head();
 /// How many lines `head` has.
 size_t head_lines(std::string_view head);
 

@@ -56,4 +56,14 @@ Result<std::string> find_helper(const std::string& name) {
   return why_not_executable(installed) == 0 ? Result<std::string>(installed) : find_program(name);
 }
 
+Result<std::string> find_channel_program(const std::string& type) {
+  const std::string name = "gw-channel-" + type;
+  auto found = find_helper(name);
+  if (found) return found;
+  auto dir = libexec_directory();
+  return Error{ExitCode::config, ENOENT,
+               "channel type '" + type + "' is not built in, and there is no program '" + name + "' in '" + (dir ? *dir : "the libexec directory") +
+                   "' or PATH"};
+}
+
 }  // namespace gw

@@ -20,4 +20,8 @@ Result<std::string> libexec_directory();
 /// A helper program: in the installation's libexec directory, else in PATH. config: there is none.
 Result<std::string> find_helper(const std::string& name);
 
+/// The program that carries messages over channels of this type (gw-channel(7)): gw-channel-TYPE, found as helpers are. config: there
+/// is none, naming where it was looked for.
+Result<std::string> find_channel_program(const std::string& type);
+
 }  // namespace gw

@@ -254,6 +254,19 @@ std::variant<Headers, WireRefusal> decode_wire_fields(std::span<const std::pair<
   return headers;
 }
 
+std::optional<WireRefusal> check_wire_headers(const Headers& headers) {
+  const auto& entries = headers.entries();
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const auto& [name, value] = entries[i];
+    if (name.empty() || has_control(name)) return WireRefusal{400, "header name with control characters"};
+    if (!is_utf8(name)) return WireRefusal{400, "header name is not UTF-8"};
+    if (!is_utf8(value)) return WireRefusal{400, "header '" + name + "' is not UTF-8"};
+    for (size_t k = 0; k < i; ++k)
+      if (equal_no_case(entries[k].name, name)) return WireRefusal{400, "header '" + name + "' is there twice"};
+  }
+  return std::nullopt;
+}
+
 std::variant<WireCall, WireRefusal> read_wire_call(const Headers& wire_headers) {
   WireCall call;
   call.id = without_nul(wire_headers.get(wire::id));

@@ -47,6 +47,9 @@ struct WireRefusal {
 /// control bytes in a name, anything that is not UTF-8.
 std::variant<Headers, WireRefusal> decode_wire_fields(std::span<const std::pair<std::string_view, std::string_view>> fields);
 
+/// The same rules for headers that came decoded; nullopt: they are all right.
+std::optional<WireRefusal> check_wire_headers(const Headers& headers);
+
 /// What a call is about, from its decoded outer headers.
 struct WireCall {
   /// hold: NServiceBus 3's Submit without AutoAck, to be released by ack (with AutoAck it is a submit like any other).

@@ -289,8 +289,30 @@ TEST_CASE("config: cut at any byte or with any byte changed it never crashes") {
   }
 }
 
+namespace {
+/// PATH with one program of this name, as long as it lives.
+class ProgramInPath {
+ public:
+  explicit ProgramInPath(const std::string& name) {
+    std::string pattern = (std::filesystem::temp_directory_path() / "gw-config-XXXXXX").string();
+    REQUIRE(::mkdtemp(pattern.data()));
+    dir_ = pattern;
+    std::filesystem::create_symlink("/bin/true", dir_ + "/" + name);
+    ::setenv("PATH", (dir_ + ":" + before_).c_str(), 1);
+  }
+  ~ProgramInPath() {
+    ::setenv("PATH", before_.c_str(), 1);
+    std::filesystem::remove_all(dir_);
+  }
+
+ private:
+  std::string dir_, before_ = std::getenv("PATH") ? std::getenv("PATH") : "";
+};
+}  // namespace
+
 TEST_CASE("config: --site") {
   Config config;
+  const ProgramInPath program("gw-channel-file");
   REQUIRE(add_site_option(config, "A=http://a/"));
   REQUIRE(add_site_option(config, "B=http://b/x,y/,httpvnext"));
   REQUIRE(add_site_option(config, "C=/mnt/usb,file"));
@@ -303,7 +325,7 @@ TEST_CASE("config: --site") {
   REQUIRE(config.sites.size() == 3);
   CHECK(config.sites[0].address == "https://other/");
   CHECK(config.sites[0].groups.size() == 1);
-  for (const char* bad : {"A", "=http://a/", "A=", "a/b=http://a/", ".a=http://a/", "A=ftp://x/", "A=http://a b/", "A=,http"}) {
+  for (const char* bad : {"A", "=http://a/", "A=", "a/b=http://a/", ".a=http://a/", "A=ftp://x/", "A=/x,gw-no-such-type", "A=http://a b/", "A=,http"}) {
     CAPTURE(bad);
     auto result = add_site_option(config, bad);
     REQUIRE_FALSE(result);

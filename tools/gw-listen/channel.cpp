@@ -6,6 +6,9 @@
 
 #include <charconv>
 
+#include "config_names.hpp"
+#include "program.hpp"
+
 namespace gw::listen {
 
 namespace {
@@ -64,7 +67,10 @@ bool has_dot_segment(std::string_view path) {
 
 }  // namespace
 
-std::string Channel::url() const { return (https ? "https://" : "http://") + host + ":" + std::to_string(port) + path; }
+std::string Channel::url() const {
+  if (!program.empty()) return type + "," + address;
+  return (https ? "https://" : "http://") + host + ":" + std::to_string(port) + path;
+}
 
 Result<Channel> parse_channel(std::string_view address) {
   Channel channel;
@@ -98,6 +104,21 @@ Result<Channel> parse_channel(std::string_view address) {
   return channel;
 }
 
+Result<Channel> parse_channel_of_type(const std::string& type, const std::string& address) {
+  if (is_http_type(type)) {
+    GW_TRY_ASSIGN(Channel channel, parse_channel(address));
+    channel.type = type;
+    return channel;
+  }
+  if (address.empty()) return bad(address, "a channel of type '" + type + "' without an address");
+  Channel channel;
+  channel.type = type;
+  channel.address = address;
+  channel.port = 0;
+  GW_TRY_ASSIGN(channel.program, find_channel_program(type));
+  return channel;
+}
+
 namespace {
 
 bool same_tls(const Channel& a, const Channel& b) {
@@ -109,7 +130,10 @@ bool same_tls(const Channel& a, const Channel& b) {
 Result<void> check_channels(const std::vector<Channel>& channels) {
   for (size_t i = 0; i < channels.size(); ++i)
     for (size_t k = 0; k < i; ++k) {
-      if (channels[i].port == 0 || channels[i].port != channels[k].port) continue;
+      const bool both_over_http = channels[i].program.empty() && channels[k].program.empty();
+      if (!both_over_http && channels[i].type == channels[k].type && channels[i].address == channels[k].address)
+        return bad(channels[i].address, "is there twice");
+      if (!both_over_http || channels[i].port == 0 || channels[i].port != channels[k].port) continue;
       if (channels[i].path == channels[k].path) return bad(channels[i].address, "gets the same requests as channel '" + channels[k].address + "'");
       if (!same_tls(channels[i], channels[k]))
         return bad(channels[i].address, "shares its port with channel '" + channels[k].address + "', expected the same Cert, Key, ClientCa and Ciphers");
@@ -140,7 +164,7 @@ bool path_matches(const Channel& channel, std::string_view path) {
 const Channel* find_channel(const std::vector<Channel>& channels, uint16_t port, std::string_view path) {
   const Channel* best = nullptr;
   for (const Channel& channel : channels)
-    if (channel.port == port && path_matches(channel, path) && (!best || channel.path.size() > best->path.size())) best = &channel;
+    if (channel.program.empty() && channel.port == port && path_matches(channel, path) && (!best || channel.path.size() > best->path.size())) best = &channel;
   return best;
 }
 

@@ -1,26 +1,33 @@
-// One address that messages come in by: http(s)://HOST:PORT/PATH/, compared the way http.sys compares its prefixes.
+// One address that messages come in by: http(s)://HOST:PORT/PATH/, compared the way http.sys compares its prefixes, or what a channel
+// program understands.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "config.hpp"
 #include "result.hpp"
+#include "slots.hpp"
 #include "tls.hpp"
 #include "wire_codec.hpp"
 
 namespace gw::listen {
 
 struct Channel {
+  std::string type = "http";  ///< in lower case
+  std::string program;        ///< of a channel whose messages a program brings; what is below up to `path` is not used then
   std::string address;        ///< as configured
   std::string host;           ///< as written: a name, an IPv4 address, + or *
   std::string bind_address;   ///< IPv4 address to bind to
   bool https = false;
   uint16_t port = 80;         ///< 443 with https; 0: any; set to the real one once the server runs
   std::string path = "/";     ///< begins with a slash, ends with one
+  std::optional<unsigned> max_concurrency;  ///< messages at once; without: as many as connections, or one program
+  std::shared_ptr<Slots> slots;             ///< of a channel over HTTP with max_concurrency
   uint64_t max_body_bytes = UINT64_MAX;
   std::vector<std::string> allow_endpoints;  ///< empty: all
   HeaderNames header_names;                  ///< that get their case back
@@ -36,13 +43,15 @@ struct Channel {
   std::shared_ptr<const TlsContext> tls;
   std::shared_ptr<const TokenSet> tokens;  ///< null: none is needed
 
-  /// The address with the port that is really listened on.
+  /// The address with the port that is really listened on; TYPE,ADDRESS if it is no URL.
   std::string url() const;
 };
 
 /// Loopback names and addresses listen on loopback only; + and *, and names of other machines (as http.sys does), on all addresses.
 /// config: what is wrong with it and what is expected.
 Result<Channel> parse_channel(std::string_view address);
+/// Of any type. config: also if there is no program for the type.
+Result<Channel> parse_channel_of_type(const std::string& type, const std::string& address);
 
 /// Reads the files of a channel and sets `tls` and `tokens`; they stay as they are if that fails. config or no_permission.
 Result<void> load_security(Channel& channel);

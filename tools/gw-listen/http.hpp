@@ -69,9 +69,11 @@ class Exchange {
   virtual const std::variant<BodyPlan, WireRefusal>& plan() const = 0;
   /// Whose certificate it was; nullopt: none was asked for.
   virtual std::optional<PeerIdentity> peer() const { return std::nullopt; }
-  enum class Read { data, end, cut, too_slow };
-  /// Up to `room` bytes of the body. `cut`: the other side closed or broke the framing; `too_slow`: below the rate we ask for.
+  enum class Read { data, end, cut, too_slow, malformed };
+  /// Up to `room` bytes of the body. `cut`: the other side closed or broke the framing; `too_slow`: below the rate we ask for;
+  /// `malformed`: it is not what the channel carries, fault() says why.
   virtual Read read(char* into, size_t room, size_t& got) = 0;
+  virtual std::string fault() const { return {}; }
   virtual void send_continue() = 0;
   /// Once. An error closes the connection, whatever of the body is unread.
   virtual void send(const Answer& answer) = 0;

@@ -14,6 +14,7 @@
 #include "config_watch.hpp"
 #include "dedup_store.hpp"
 #include "diag.hpp"
+#include "program_channels.hpp"
 #include "receive.hpp"
 #include "reply_address.hpp"
 #include "servers.hpp"
@@ -71,7 +72,8 @@ void publish_address(const Root& root, const Settings& settings) {
   std::vector<ChannelConfig> channels;
   for (const Channel& channel : settings.channels) {
     ChannelConfig& made = channels.emplace_back();
-    made.address = channel.url();
+    made.channel_type = channel.type;
+    made.address = channel.program.empty() ? channel.url() : channel.address;
     made.is_default = channel.is_default;
     made.reply_to_uri = channel.reply_to_uri;
   }
@@ -133,7 +135,25 @@ class Listener {
   std::optional<Receiver> receiver_;
   std::optional<Servers> servers_;
   SecurityWatch security_;
+  std::optional<ProgramChannels> programs_;
 };
+
+std::vector<Channel> by_programs(const std::vector<Channel>& channels) {
+  std::vector<Channel> found;
+  for (const Channel& channel : channels)
+    if (!channel.program.empty()) found.push_back(channel);
+  return found;
+}
+
+/// Who is in at the moment counts on.
+void keep_slots(std::vector<Channel>& fresh, const std::vector<Channel>& before) {
+  for (Channel& channel : fresh)
+    for (const Channel& old : before)
+      if (channel.slots && old.slots && channel.type == old.type && channel.address == old.address) {
+        channel.slots = old.slots;
+        channel.slots->set_limit(*channel.max_concurrency);
+      }
+}
 
 Result<void> Listener::start() {
   GW_TRY(create_queues(*root_, settings_.endpoint));
@@ -160,7 +180,9 @@ Result<void> Listener::start() {
   GW_TRY(committer_->start());
   receiver_->set_channels({});
   GW_TRY(servers_->start(settings_.channels));
+  programs_.emplace(*receiver_);
   use_channels();
+  GW_TRY(programs_->wait_for_first_words());
   return {};
 }
 
@@ -174,7 +196,10 @@ Result<ExitCode> Listener::run() {
   wait_for_end();
   event(Level::info, "stopping", {{"endpoint", settings_.endpoint}});
   end_in_time();
-  if (!servers_->stop(grace_ms)) event(Level::warn, "requests-cut", {{"reason", "not finished within the time to stop"}});
+  std::thread stop_programs([this] { programs_->stop(grace_ms); });
+  const bool all_finished = servers_->stop(grace_ms);
+  stop_programs.join();
+  if (!all_finished) event(Level::warn, "requests-cut", {{"reason", "not finished within the time to stop"}});
   held_.reset();
   committer_.reset();
   return ExitCode::ok;
@@ -224,6 +249,7 @@ void Listener::reload() {
           {{"reason", "Endpoint is '" + settings.endpoint + "' now, and messages go to '" + settings_.endpoint + "' until a restart"}});
     settings.endpoint = settings_.endpoint;
   }
+  keep_slots(settings.channels, settings_.channels);
   const std::vector<Channel> before = std::exchange(settings_, std::move(settings)).channels;
   use_channels();
   servers_->retire(settings_.channels);
@@ -240,11 +266,12 @@ void Listener::use_channels() {
   security_.begin(settings_.channels);
   servers_->set_tls(settings_.channels);
   receiver_->set_channels(settings_.channels);
+  programs_->use(by_programs(settings_.channels));
 }
 
 void Listener::tell_differences(const std::vector<Channel>& before) {
   auto among = [](const Channel& channel, const std::vector<Channel>& all) {
-    return std::any_of(all.begin(), all.end(), [&](const Channel& c) { return c.address == channel.address; });
+    return std::any_of(all.begin(), all.end(), [&](const Channel& c) { return c.type == channel.type && c.address == channel.address; });
   };
   for (const Channel& channel : before)
     if (!among(channel, settings_.channels)) event(Level::info, "not-listening", {{"url", channel.url()}, {"endpoint", settings_.endpoint}});

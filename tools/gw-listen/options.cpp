@@ -16,15 +16,16 @@ Tool make_tool() {
       "  gw-listen --endpoint Store17 --channel http://+:8080/Store17/\n"
       "  gw-listen --endpoint Store17 --channel http://127.0.0.1:0/Store17/ --max-body 64M\n"
       "  gw-listen --endpoint HQ --channel https://+:8443/HQ/ --tls-cert hq.pem --tls-key hq.key\n"
+      "  gw-listen --endpoint Store17 --channel /media/stick/to-store17,file\n"
       "  gw-listen --config /etc/gatepost/config.xml\n";
   Command command;
-  command.usage = "--endpoint E --channel URL...";
+  command.usage = "--endpoint E --channel URL[,TYPE]...";
   command.summary = tool.summary;
   command.examples = tool.examples;
   command.define = [](CLI::App& app) {
     app.add_option("--endpoint", options.endpoint, "the queue that messages enter [the configuration's Endpoint]")->type_name("E");
-    app.add_option("--channel", options.channels, "an address to listen on; + and * as host: all addresses; may be given again")
-        ->type_name("URL");
+    app.add_option("--channel", options.channels, "an address to listen on, http://HOST:PORT/PATH/ (+ and * as host: all addresses), or what its type wants; may be given again")
+        ->type_name("URL[,TYPE]");
     app.add_option("--max-body", options.max_body, "refuse larger bodies with 413 [no limit]")->type_name("SIZE");
     app.add_option("--min-free", options.min_free, "refuse messages when less space is free [256M, or a 16th of a small disk]")->type_name("SIZE");
     app.add_option("--reply-to-uri", options.reply_to_uri, "the address that other sites send replies to [the default channel's]")->type_name("U");

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "config_names.hpp"
 #include "diag.hpp"
+#include "envelope_exchange.hpp"
 #include "proxy.hpp"
 #include "units.hpp"
 #include "web_client.hpp"
@@ -13,6 +15,7 @@ namespace gw::listen {
 namespace {
 
 constexpr size_t read_bytes = 64 * 1024;
+constexpr int64_t slot_wait_ms = 10'000;
 constexpr const char* other_md5 = "MD5 hash received does not match hash calculated on server. Please resubmit.";
 constexpr const char* retry_soon = "Retry-After: 5\r\n";
 constexpr const char* retry_when_space = "Retry-After: 60\r\n";
@@ -134,7 +137,8 @@ class BlobSink {
   std::optional<DataBus::Blob> blob_;
 };
 
-Answer broken_body(Exchange::Read how, uint64_t got, const BodyPlan& plan) {
+Answer broken_body(const Exchange& exchange, Exchange::Read how, uint64_t got, const BodyPlan& plan) {
+  if (how == Exchange::Read::malformed) return refusal(400, exchange.fault());
   if (how == Exchange::Read::too_slow) return refusal(408, "the body came too slowly");
   std::string text = "the body ended after " + std::to_string(got);
   text += plan.chunked ? " bytes without its last chunk" : " of " + std::to_string(plan.length) + " bytes";
@@ -183,6 +187,18 @@ void Receiver::handle(Exchange& exchange) const {
   Answer answer = route(exchange, id);
   if (answer.status >= 400) report_refused(exchange.head(), answer, id);
   exchange.send(answer);
+}
+
+Answer Receiver::handle_call(Exchange& exchange, const Channel& channel, Headers&& wire) const {
+  std::string id(wire.get(wire::id));
+  const std::string date(wire.get("Date"));
+  Answer answer;
+  if (auto refused = check_wire_headers(wire))
+    answer = refusal(*std::move(refused));
+  else
+    answer = receive_call(exchange, channel, {"", &channel.allow_endpoints}, std::move(wire), date, id);
+  if (answer.status >= 400) report_refused(exchange.head(), answer, id);
+  return answer;
 }
 
 Answer Receiver::route(Exchange& exchange, std::string& id) const {
@@ -247,10 +263,14 @@ struct Receiver::Incoming {
   const Channel& channel;
   const BodyPlan& plan;
   const WireCall& call;
+  std::string_view date;
 };
 
 Answer Receiver::receive(Exchange& http, const Channel& channel, const Caller& caller, const WebQuery& query, std::string& id) const {
   if (is_probe(http.head())) return answer_probe(http, channel, std::get<BodyPlan>(http.plan()));
+  const Slot slot(channel.slots.get());
+  if (!slot.entered()) return refusal(503, "this channel takes no more messages at once", retry_soon);
+  if (is_envelope_type(channel.type) && http.head().method == "POST" && !query.message) return receive_envelope(http, channel, caller, id);
   // A body in the query replaces the other one, which nobody looks at.
   std::optional<MessageExchange> in_query;
   if (query.message) {
@@ -262,6 +282,24 @@ Answer Receiver::receive(Exchange& http, const Channel& channel, const Caller& c
   if (auto* refused = std::get_if<WireRefusal>(&decoded)) return refusal(std::move(*refused));
   Headers& wire_headers = std::get<Headers>(decoded);
   query.merge_into(wire_headers);
+  return receive_call(exchange, channel, caller, std::move(wire_headers), exchange.head().find("Date").value_or(std::string_view()), id);
+}
+
+/// The same answers as on http, but for that of success.
+Answer Receiver::receive_envelope(Exchange& exchange, const Channel& channel, const Caller& caller, std::string& id) const {
+  EnvelopeExchange inner(exchange);
+  if (auto refused = inner.read_headers()) return *std::move(refused);
+  Headers wire = inner.take_headers();
+  if (auto refused = check_wire_headers(wire)) return refusal(*std::move(refused));
+  Answer answer = receive_call(inner, channel, caller, std::move(wire), exchange.head().find("Date").value_or(std::string_view()), id);
+  if (answer.status != 200) return answer;
+  answer.text = inner.md5();
+  answer.content_type = "text/plain; charset=utf-8";
+  return answer;
+}
+
+Answer Receiver::receive_call(Exchange& exchange, const Channel& channel, const Caller& caller, Headers&& wire_headers, std::string_view date,
+                              std::string& id) const {
   auto read = read_wire_call(wire_headers);
   if (auto* refused = std::get_if<WireRefusal>(&read)) {
     id = std::string(wire_headers.get(wire::id));
@@ -273,7 +311,7 @@ Answer Receiver::receive(Exchange& http, const Channel& channel, const Caller& c
   set_site(headers, caller.site);
   if (!caller.may_send_as(headers.get(header::originating_endpoint)))
     return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
-  const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call};
+  const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call, date};
   switch (call.type) {
     case WireCall::Type::data_bus_property: return receive_property(in);
     case WireCall::Type::ack: return receive_ack(in);
@@ -288,7 +326,7 @@ Answer Receiver::answer_probe(Exchange& exchange, const Channel& channel, const 
   const WireCall none;
   uint64_t bytes = 0;
   Digest digest(Digest::Kind::sha256);
-  auto refused = copy_body({exchange, channel, plan, none}, UINT64_MAX, [&](std::string_view part) {
+  auto refused = copy_body({exchange, channel, plan, none, {}}, UINT64_MAX, [&](std::string_view part) {
     bytes += part.size();
     digest.update(part);
     return Result<void>();
@@ -413,7 +451,7 @@ std::optional<Answer> Receiver::copy_body(const Incoming& in, uint64_t file_abov
     size_t got = 0;
     Exchange::Read how = in.exchange.read(buffer.data(), buffer.size(), got);
     if (how == Exchange::Read::end && plan.chunked) break;
-    if (how != Exchange::Read::data) return broken_body(how, size, plan);
+    if (how != Exchange::Read::data) return broken_body(in.exchange, how, size, plan);
     size += got;
     if (size > in.channel.max_body_bytes) return too_large();
     if (auto written = write(std::string_view(buffer.data(), got)); !written) return answer_error(written.error());
@@ -437,7 +475,7 @@ std::variant<Receiver::Received, Answer> Receiver::read_body(const Incoming& in)
 Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& received) const {
   const WireCall& call = in.call;
   const std::string_view from = in.exchange.head().from;
-  const WireTimes times = wire_times(headers, call, in.exchange.head().find("Date").value_or(std::string_view()), now_ms());
+  const WireTimes times = wire_times(headers, call, in.date, now_ms());
   const uint64_t bytes = received.body.size();
   const bool hold = call.type == WireCall::Type::hold;
   Queue queue = context_.queue;

@@ -41,6 +41,8 @@ class Receiver {
   void set_channels(std::vector<Channel> channels);
   /// Serves one request. Any thread; needs little stack.
   void handle(Exchange& exchange) const;
+  /// Serves one call of another channel than HTTP, whose headers come as they are. Nothing is sent: the answer is returned.
+  Answer handle_call(Exchange& exchange, const Channel& channel, Headers&& wire) const;
 
  private:
   struct Received {
@@ -53,6 +55,8 @@ class Receiver {
   Answer route(Exchange& exchange, std::string& id) const;
   Answer serve(Exchange& exchange, const Channel& channel, std::string& id) const;
   Answer receive(Exchange& http, const Channel& channel, const Caller& caller, const WebQuery& query, std::string& id) const;
+  Answer receive_envelope(Exchange& exchange, const Channel& channel, const Caller& caller, std::string& id) const;
+  Answer receive_call(Exchange& exchange, const Channel& channel, const Caller& caller, Headers&& wire, std::string_view date, std::string& id) const;
   Answer receive_property(const Incoming& in) const;
   Answer receive_message(const Incoming& in, Headers&& headers) const;
   Answer receive_ack(const Incoming& in) const;

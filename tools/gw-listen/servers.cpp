@@ -40,12 +40,13 @@ const Servers::Socket* Servers::on_port(uint16_t port) const {
   return nullptr;
 }
 
-Result<void> Servers::start(std::vector<Channel>& channels) { return start_one(channels); }
+Result<void> Servers::start(std::vector<Channel>& channels) { return add(channels, {}); }
 
 Result<void> Servers::add(std::vector<Channel>& fresh, const std::vector<Channel>& before) {
   std::vector<Channel> missing;
   std::vector<Channel*> missing_of;
   for (Channel& channel : fresh) {
+    if (!channel.program.empty()) continue;
     if (const Channel* same = find_address(before, channel.address)) {
       channel.port = same->port;
       continue;

@@ -20,7 +20,7 @@ class Servers {
   Servers(const Servers&) = delete;
   Servers& operator=(const Servers&) = delete;
 
-  /// As Server::start().
+  /// As Server::start(), for the channels over HTTP.
   Result<void> start(std::vector<Channel>& channels);
   /// Listens where `fresh` asks for more than `before`, and sets the ports of both kinds. If it fails nothing has changed.
   Result<void> add(std::vector<Channel>& fresh, const std::vector<Channel>& before);

@@ -22,11 +22,6 @@ std::string in_the_file(const Config& config) {
   return "the configuration file '" + config.missing_path + "', which is not there (--config FILE names another one)";
 }
 
-const char* unsupported(const ChannelConfig& channel) {
-  if (channel.channel_type != "http") return "only ChannelType http is supported by this version";
-  return nullptr;
-}
-
 Result<uint64_t> size_option(const char* name, const std::string& text) {
   auto size = parse_size(text);
   if (!size) return usage("'" + text + "' is not a size for " + name + ": expected a number of bytes, or with K, M, G or T");
@@ -36,9 +31,10 @@ Result<uint64_t> size_option(const char* name, const std::string& text) {
 Result<std::vector<Channel>> channels_of_file(const Config& config) {
   std::vector<Channel> channels;
   for (const ChannelConfig& entry : config.channels) {
-    if (const char* why = unsupported(entry)) return at_line(config, entry.line, std::string("channel '") + entry.address + "': " + why);
-    auto channel = parse_channel(entry.address);
+    auto channel = parse_channel_of_type(entry.channel_type, entry.address);
     if (!channel) return at_line(config, entry.line, channel.error().text);
+    channel->max_concurrency = entry.max_concurrency;
+    if (entry.max_concurrency) channel->slots = std::make_shared<Slots>(*entry.max_concurrency);
     if (entry.max_body) channel->max_body_bytes = *entry.max_body;
     channel->is_default = entry.is_default;
     channel->reply_to_uri = entry.reply_to_uri;
@@ -106,12 +102,13 @@ Result<Settings> resolve_settings(const Options& options, const Config& config) 
   if (options.channels.empty()) {
     GW_TRY_ASSIGN(settings.channels, channels_of_file(config));
   }
-  for (const std::string& address : options.channels) {
-    auto channel = parse_channel(address);
+  for (const std::string& text : options.channels) {
+    std::string address = text, type = split_channel_type(address);
+    auto channel = parse_channel_of_type(type.empty() ? "http" : type, address);
     if (!channel) return usage(channel.error().text);
     settings.channels.push_back(*std::move(channel));
   }
-  if (settings.channels.empty()) return usage("no channel: give --channel URL, or a Channel element in " + in_the_file(config));
+  if (settings.channels.empty()) return usage("no channel: give --channel URL[,TYPE], or a Channel element in " + in_the_file(config));
   for (Channel& channel : settings.channels) {
     if (!options.max_body.empty()) {
       GW_TRY_ASSIGN(channel.max_body_bytes, size_option("--max-body", options.max_body));

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "envelope.hpp"
 #include "hash.hpp"
 
 namespace gw {
@@ -14,18 +15,22 @@ namespace {
 constexpr size_t read_bytes = 256 * 1024;
 constexpr size_t known_max = 64;
 
-Result<std::string> read_and_digest(const BodyFile& file) {
+Result<BodySums> read_and_digest(const BodyFile& file) {
   Digest digest(Digest::Kind::md5);
+  BodySums sums;
   std::vector<char> buffer(read_bytes);
   for (uint64_t at = 0; at < file.bytes;) {
     const ssize_t n = ::pread(file.fd.get(), buffer.data(), buffer.size(), static_cast<off_t>(at));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno_error("read", file.path, errno);
     if (n == 0) return Error{ExitCode::io_error, 0, "'" + file.path + "' is shorter than it was"};
-    digest.update(std::string_view(buffer.data(), static_cast<size_t>(n)));
+    const std::string_view bytes(buffer.data(), static_cast<size_t>(n));
+    digest.update(bytes);
+    sums.digits += envelope_digits(bytes);
     at += static_cast<uint64_t>(n);
   }
-  return base64(digest.finish());
+  sums.md5 = base64(digest.finish());
+  return sums;
 }
 
 }  // namespace
@@ -61,26 +66,26 @@ void BodyDigester::run() {
       transfer = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    auto md5 = digest(*std::as_const(transfer->claim).message().body.file());
-    if (md5)
-      ready_(std::move(transfer), *std::move(md5), "");
+    auto sums = digest(*std::as_const(transfer->claim).message().body.file());
+    if (sums)
+      ready_(std::move(transfer), *sums, "");
     else
-      ready_(std::move(transfer), "", md5.error().text);
+      ready_(std::move(transfer), {}, sums.error().text);
   }
 }
 
-Result<std::string> BodyDigester::digest(const BodyFile& file) {
+Result<BodySums> BodyDigester::digest(const BodyFile& file) {
   struct stat now {};
   if (::fstat(file.fd.get(), &now) != 0) return errno_error("stat", file.path, errno);
   const int64_t changed_ns = now.st_mtim.tv_sec * 1'000'000'000 + now.st_mtim.tv_nsec;
   auto same = [&](const Known& k) {
     return k.device == now.st_dev && k.inode == now.st_ino && k.bytes == file.bytes && k.changed_ns == changed_ns;
   };
-  if (auto it = std::find_if(known_.begin(), known_.end(), same); it != known_.end()) return it->md5;
-  GW_TRY_ASSIGN(std::string md5, read_and_digest(file));
-  known_.push_front({now.st_dev, now.st_ino, file.bytes, changed_ns, md5});
+  if (auto it = std::find_if(known_.begin(), known_.end(), same); it != known_.end()) return it->sums;
+  GW_TRY_ASSIGN(BodySums sums, read_and_digest(file));
+  known_.push_front({now.st_dev, now.st_ino, file.bytes, changed_ns, sums});
   if (known_.size() > known_max) known_.pop_back();
-  return md5;
+  return sums;
 }
 
 }  // namespace gw

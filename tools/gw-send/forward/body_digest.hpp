@@ -13,13 +13,18 @@
 
 namespace gw {
 
+/// What a request says of its body.
+struct BodySums {
+  std::string md5;      ///< base64
+  uint64_t digits = 0;  ///< of its bytes as numbers, for an envelope
+};
 /// base64 of the MD5 of a body in memory.
 std::string content_md5(const std::string& bytes);
 
 class BodyDigester {
  public:
-  /// `ready` gets each transfer with its digest; an error text instead if the file cannot be read. Called from the thread.
-  using Ready = std::function<void(TransferPtr&&, std::string md5, std::string error)>;
+  /// `ready` gets each transfer with its sums; an error text instead if the file cannot be read. Called from the thread.
+  using Ready = std::function<void(TransferPtr&&, const BodySums& sums, std::string error)>;
   explicit BodyDigester(Ready ready) : ready_(std::move(ready)) {}
   ~BodyDigester();
   void add(TransferPtr transfer);
@@ -28,10 +33,10 @@ class BodyDigester {
   struct Known {
     uint64_t device, inode, bytes;
     int64_t changed_ns;
-    std::string md5;
+    BodySums sums;
   };
   void run();
-  Result<std::string> digest(const BodyFile& file);
+  Result<BodySums> digest(const BodyFile& file);
 
   Ready ready_;
   std::mutex mutex_;

@@ -31,10 +31,10 @@ Dispatcher::~Dispatcher() {
 void Dispatcher::start(SendLoop& send_loop) {
   send_loop_ = &send_loop;
   send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
-  digester_ = std::make_unique<BodyDigester>([this](TransferPtr&& transfer, std::string md5, std::string error) {
+  digester_ = std::make_unique<BodyDigester>([this](TransferPtr&& transfer, const BodySums& sums, std::string error) {
     std::vector<TransferPtr> one;
     if (error.empty()) {
-      transfer->head += content_md5_line(md5, transfer->target->lower_case_names);
+      set_sums(*transfer, sums);
       one.push_back(std::move(transfer));
       send_loop_->submit(std::move(one));
       return;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "diag.hpp"
+#include "envelope.hpp"
 #include "dispatcher_site.hpp"
 #include "gateway_route.hpp"
 #include "outbox.hpp"
@@ -124,11 +125,11 @@ void Dispatcher::dispatch(Site& site, Claim claim) {
   }
   transfer->probe = site.circuit.sent();
   const Body& body = std::as_const(transfer->claim).message().body;
-  set_head(*transfer, body.is_file() ? "" : content_md5(body.bytes()));
-  if (body.is_file())
-    digester_->add(std::move(transfer));
-  else
-    batch_.push_back(std::move(transfer));
+  set_head(*transfer);
+  if (body.is_file()) return digester_->add(std::move(transfer));
+  const bool in_envelope = transfer->target->carrier == Target::Carrier::envelope;
+  set_sums(*transfer, {content_md5(body.bytes()), in_envelope ? envelope_digits(body.bytes()) : 0});
+  batch_.push_back(std::move(transfer));
 }
 
 /// Of its own endpoint, else of ours, else of the only one that listens here.
@@ -140,7 +141,21 @@ const std::string& Dispatcher::originating_site_of(const Message& message) const
   return published_sites_.size() == 1 ? published_sites_.begin()->second : unknown;
 }
 
-void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
+/// What stands in the head only when the body is known.
+void Dispatcher::set_sums(Transfer& transfer, const BodySums& sums) {
+  const Target& target = *transfer.target;
+  if (target.carrier == Target::Carrier::http) {
+    transfer.head += content_md5_line(sums.md5, target.lower_case_names);
+    return;
+  }
+  transfer.fields.entries().push_back({"Content-MD5", sums.md5});
+  if (target.carrier == Target::Carrier::program) return;
+  transfer.head = envelope_head();
+  transfer.envelope = std::make_shared<EnvelopeUpload>(transfer.fields, std::as_const(transfer.claim).message().body, sums.digits);
+  transfer.fields = {};
+}
+
+void Dispatcher::set_head(Transfer& transfer) {
   const Message& message = std::as_const(transfer.claim).message();
   RequestContext context;
   context.failures = transfer.claim.info().failures;
@@ -149,12 +164,14 @@ void Dispatcher::set_head(Transfer& transfer, const std::string& md5) {
   // Who asked is not known: an old receiver says so by an error, and a retry then has what it wants.
   context.original_version_1 = transfer.target->original_version_1 || (context.failures > 0 && is_unlisted_key(transfer.target->key));
   context.lower_case_names = transfer.target->lower_case_names;
-  context.content_md5 = md5;
   if (context.failures > 0) {
     const auto last = known_outcome(message.id(), transfer.target->key);
     context.last_failure_us = last ? last->since_ms * 1000 : now_us();
   }
-  transfer.head = submit_head(message, context);
+  if (transfer.target->carrier == Target::Carrier::http)
+    transfer.head = submit_head(message, context);
+  else
+    transfer.fields = submit_fields(message, context);
 }
 
 /// While a site is out of order nothing is sent to it, but messages grow too old.

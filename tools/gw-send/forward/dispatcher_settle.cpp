@@ -17,7 +17,12 @@ constexpr int64_t commit_trouble_pause_ms = 1000;
 constexpr size_t outboxes_of_their_own_max = 4, shared_transaction_max = 1000;
 constexpr int64_t after_probe_ms = 50;  // a message that was just tried lets another one be the next probe
 
-bool is_delivered(const HttpAnswer& answer) { return answer.status == 200 && answer.complete && answer.body == "OK"; }
+bool is_delivered(const Transfer& transfer) {
+  const HttpAnswer& answer = transfer.answer;
+  if (transfer.target->carrier == Target::Carrier::program) return answer.word == HttpAnswer::Word::ok;
+  if (answer.status != 200 || !answer.complete) return false;
+  return answer.body == (transfer.envelope ? transfer.envelope->expected_answer() : "OK");
+}
 
 std::string cut_utf8(const std::string& text, size_t limit) {
   if (text.size() <= limit) return text;
@@ -27,12 +32,16 @@ std::string cut_utf8(const std::string& text, size_t limit) {
 }
 
 /// `503 Service Unavailable: first KiB of the body`, or what the library says.
-std::string describe(const HttpAnswer& answer) {
+std::string describe(const Transfer& transfer) {
+  const HttpAnswer& answer = transfer.answer;
+  if (answer.word == HttpAnswer::Word::refuse) return "refused: " + answer.reason;
+  if (answer.word == HttpAnswer::Word::retry) return answer.reason.empty() ? "retry" : answer.reason;
   if (answer.status == 0) return answer.error.empty() ? "no answer" : "no answer: " + answer.error;
   std::string text = std::to_string(answer.status);
   if (!answer.reason.empty()) text += " " + answer.reason;
   const std::string more = answer.complete ? cut_utf8(answer.body, reason_body_bytes) : answer.error;
   if (!more.empty()) text += ": " + more;
+  if (answer.status == 200 && transfer.envelope && answer.complete) text += " (expected the MD5 of the request)";
   return text;
 }
 
@@ -105,7 +114,7 @@ void Dispatcher::settle(std::vector<TransferPtr>&& transfers) {
 
 /// The site answered: it is not out of order.
 void Dispatcher::note_answer(Site& site, const Transfer& transfer) {
-  if (!transfer.sent || transfer.answer.status == 0 || transfer.policy) return;
+  if (!transfer.sent || !transfer.answer.answered() || transfer.policy) return;
   const Attempt attempt{true, transfer.answer.status, 0, false};
   if (is_outage(attempt)) return;
   site.last_answer_ms = std::max(site.last_answer_ms, transfer.finished_ms);
@@ -139,7 +148,7 @@ void Dispatcher::settle_one(TransferPtr transfer, Settlement& into) {
       break;
   }
   if (!transfer->sent) return settle_unsent(std::move(transfer));
-  if (is_delivered(transfer->answer)) return settle_delivered(std::move(transfer), site, into);
+  if (is_delivered(*transfer)) return settle_delivered(std::move(transfer), site, into);
   settle_failed(std::move(transfer), site, into);
 }
 
@@ -172,7 +181,7 @@ void Dispatcher::settle_delivered(TransferPtr transfer, Site& site, Settlement& 
 /// What the answer of a failed attempt means.
 Attempt Dispatcher::read_attempt(const Transfer& transfer, Site& site) {
   const HttpAnswer& answer = transfer.answer;
-  Attempt attempt{answer.status != 0, answer.status, answer.retry_after_ms, false};
+  Attempt attempt{answer.answered(), answer.status, answer.retry_after_ms, false};
   if (transfer.verdict == Transfer::Verdict::unreadable) attempt.answered = true;  // no fault of the site's
   if (attempt.answered) return attempt;
   const auto [first, added] = site.unanswered.try_emplace(transfer.claim.seq(), transfer.started_ms);
@@ -222,10 +231,12 @@ void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& int
   const MessageInfo& info = transfer->claim.info();
   const int64_t now = now_ms();
   const Attempt attempt = read_attempt(*transfer, site);
-  const std::string reason = transfer->verdict == Transfer::Verdict::unreadable ? answer.error : describe(answer);
+  const std::string reason = transfer->verdict == Transfer::Verdict::unreadable ? answer.error : describe(*transfer);
   if (!transfer->policy) note_failure(site, *transfer, attempt, reason);
   Decision decision = decide(settings_->policy, attempt, info.failures, info.put_at_ms, now, wall_of(site.circuit.probe_at_ms()));
-  if (!transfer->policy && !policy_program_.empty() && policy_decides(decision)) return ask_policy(std::move(transfer), reason);
+  const bool refused = answer.word == HttpAnswer::Word::refuse;
+  if (refused) decision = {Decision::Kind::error, 0, false};
+  if (!transfer->policy && !refused && !policy_program_.empty() && policy_decides(decision)) return ask_policy(std::move(transfer), reason);
   if (transfer->policy) {
     if (!transfer->policy->trouble.empty())
       event(Level::error, "retry-policy-failed",
@@ -282,9 +293,10 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
         settings_->endpoint.empty() ? std::string(message.headers.get(header::originating_endpoint)) : settings_->endpoint;
     const std::string queue = endpoint.empty() ? outbox_of_site(site.key) : endpoint + ".gateway";
     failure.failed_queue = queue + "@" + root_.machine();
-    failure.exception_type = gave_up ? "Gatepost.GivenUp" : answer.status == 0 ? "Gatepost.NoAnswer" : "Gatepost.TransferFailed";
+    failure.exception_type = gave_up ? "Gatepost.GivenUp" : !answer.answered() ? "Gatepost.NoAnswer" : "Gatepost.TransferFailed";
     failure.message = outcome.reason;
-    failure.stack_trace = "at POST " + transfer->target->url + "\nsite " + site.key + ", attempt " + std::to_string(outcome.attempts);
+    const bool by_program = transfer->target->carrier == Target::Carrier::program;
+    failure.stack_trace = "at " + (by_program ? "gw-channel-" + transfer->target->type + " send " : "POST ") + transfer->target->url + "\nsite " + site.key + ", attempt " + std::to_string(outcome.attempts);
     failure.source = "gw-send";
     failure.processing_endpoint = endpoint;
     failure.processing_machine = root_.machine();

@@ -1,10 +1,12 @@
 // The dispatcher's sites: from the configuration, and which of them are ours.
 #include <algorithm>
 
+#include "config_names.hpp"
 #include "diag.hpp"
 #include "dispatcher_site.hpp"
 #include "outbox.hpp"
 #include "process.hpp"
+#include "program.hpp"
 #include "reply_address.hpp"
 #include "units.hpp"
 
@@ -21,12 +23,23 @@ std::shared_ptr<const Target> make_target(const SiteConfig& config) {
   target->window = config.window;
   target->lower_case_names = config.header_case_lower;
   target->original_version_1 = config.legacy_mode;
+  if (!is_http_type(config.channel_type)) {
+    target->carrier = Target::Carrier::program;
+    if (auto program = find_channel_program(config.channel_type)) target->program = *std::move(program);
+  } else if (is_envelope_type(config.channel_type)) {
+    target->carrier = Target::Carrier::envelope;
+  }
   return target;
+}
+
+/// Where a configured site stands: `FILE:LINE: `; nothing for one of the command line.
+std::string at_line(const Config& config, const SiteConfig& site) {
+  return site.line == 0 || config.path.empty() ? "" : config.path + ":" + std::to_string(site.line) + ": ";
 }
 
 /// What a site needs and we do not have: its messages stay where they are rather than go without it.
 std::string what_is_missing(const SiteConfig& config) {
-  if (config.channel_type != "http" && config.channel_type != "https") return "the channel type '" + config.channel_type + "'";
+  if (!is_http_type(config.channel_type) && !find_channel_program(config.channel_type)) return "the channel type '" + config.channel_type + "'";
   if (!config.client_cert.empty() || !config.client_key.empty()) return "client certificates";
   if (!config.ca_file.empty()) return "CaFile";
   if (!config.token_file.empty()) return "TokenFile";
@@ -64,7 +77,12 @@ Result<void> Dispatcher::configure(const Config& config) {
   } else {
     GW_TRY_ASSIGN(chosen, resolve_sites(config, job_.options.to));
   }
-  for (const SiteConfig* site : chosen) GW_TRY(check_queue_name(outbox_of_site(site->key)));
+  for (const SiteConfig* site : chosen) {
+    GW_TRY(check_queue_name(outbox_of_site(site->key)));
+    if (is_http_type(site->channel_type)) continue;
+    if (auto program = find_channel_program(site->channel_type); !program)
+      return Error{ExitCode::config, 0, at_line(config, *site) + "site '" + site->key + "': " + program.error().text};
+  }
   std::string policy_program;
   if (!settings.retry_policy.empty()) {
     GW_TRY_ASSIGN(policy_program, find_program(settings.retry_policy));

@@ -51,9 +51,12 @@ struct Slot {
   bool upload_done = false;
 };
 
+uint64_t body_size(const HttpRequest& request) { return request.upload ? request.upload->size() : request.body->size(); }
+
 size_t on_read(char* buffer, size_t size, size_t count, void* user) noexcept {
   Slot& slot = *static_cast<Slot*>(user);
-  auto bytes = slot.request.body->read_at(slot.body_offset, size * count);
+  Upload* upload = slot.request.upload;
+  auto bytes = upload ? upload->read(size * count) : slot.request.body->read_at(slot.body_offset, size * count);
   if (!bytes) return CURL_READFUNC_ABORT;
   std::copy(bytes->begin(), bytes->end(), buffer);
   slot.body_offset += bytes->size();
@@ -61,8 +64,10 @@ size_t on_read(char* buffer, size_t size, size_t count, void* user) noexcept {
 }
 
 int on_seek(void* user, curl_off_t offset, int origin) noexcept {
-  if (origin != SEEK_SET || offset < 0) return CURL_SEEKFUNC_CANTSEEK;
-  static_cast<Slot*>(user)->body_offset = static_cast<uint64_t>(offset);
+  Slot& slot = *static_cast<Slot*>(user);
+  if (origin != SEEK_SET || offset < 0 || (slot.request.upload && offset > 0)) return CURL_SEEKFUNC_CANTSEEK;
+  if (slot.request.upload) slot.request.upload->rewind();
+  slot.body_offset = static_cast<uint64_t>(offset);
   return CURL_SEEKFUNC_OK;
 }
 
@@ -183,8 +188,9 @@ void set_request(Slot& slot) {
   const HttpRequest& request = slot.request;
   set(easy, CURLOPT_URL, request.url->c_str());
   set(easy, CURLOPT_HTTPHEADER, slot.lines.data());
-  set(easy, CURLOPT_POSTFIELDS, request.body->is_file() ? nullptr : request.body->bytes().data());
-  set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body->size()));
+  const bool is_read = request.upload || request.body->is_file();
+  set(easy, CURLOPT_POSTFIELDS, is_read ? nullptr : request.body->bytes().data());
+  set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_size(request)));
   set(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout_ms));
   set(easy, CURLOPT_MAX_SEND_SPEED_LARGE, static_cast<curl_off_t>(request.bytes_per_s_max));
 }
@@ -348,7 +354,7 @@ bool HttpClient::Impl::stalled(Slot& slot, int64_t now_ms) {
   curl_easy_getinfo(slot.easy.get(), CURLINFO_SIZE_UPLOAD_T, &up);
   curl_easy_getinfo(slot.easy.get(), CURLINFO_SIZE_DOWNLOAD_T, &down);
   const bool moved = up != slot.uploaded || (down != slot.downloaded && !slot.upload_done);
-  const bool sent_all = static_cast<uint64_t>(up) >= slot.request.body->size();
+  const bool sent_all = static_cast<uint64_t>(up) >= body_size(slot.request);
   if (moved || (sent_all && !slot.upload_done)) slot.progress_ms = now_ms;
   slot.uploaded = up;
   slot.downloaded = down;

@@ -13,12 +13,24 @@ namespace gw {
 
 inline constexpr size_t answer_bytes_max = 64 * 1024;  ///< longer answers end the request
 
+/// A body that is made while it is sent.
+class Upload {
+ public:
+  virtual ~Upload() = default;
+  virtual uint64_t size() const = 0;
+  /// The next bytes, at most `length`; fewer only at the end.
+  virtual Result<std::string> read(size_t length) = 0;
+  /// From the beginning again.
+  virtual void rewind() = 0;
+};
+
 /// One POST. Everything it points to stays until it is done.
 struct HttpRequest {
   const std::string* url = nullptr;
   std::string head;            ///< lines `Name: value`, each ended by NUL
   const Body* body = nullptr;
   bool lower_case_names = false;  ///< of all lines, those of the library too
+  Upload* upload = nullptr;    ///< instead of the body
   int64_t connect_timeout_ms = 10'000;
   int64_t answer_timeout_ms = 100'000;  ///< without progress, and from the last byte sent to the whole answer
   uint64_t bytes_per_s_max = 0;         ///< 0: no limit
@@ -27,11 +39,14 @@ struct HttpRequest {
 /// What came of it.
 struct HttpAnswer {
   int status = 0;          ///< 0: no status line arrived in time
-  std::string reason;      ///< phrase of the status line
+  enum class Word { none, ok, retry, refuse } word = Word::none;  ///< of a channel program, which has no status
+  std::string reason;      ///< phrase of the status line, or what the program said
   std::string body;        ///< at most answer_bytes_max
   bool complete = false;   ///< the whole answer arrived
   std::string error;       ///< why not, in the library's words
   int64_t retry_after_ms = 0;
+
+  bool answered() const { return status != 0 || word != Word::none; }
 };
 
 /// One thread uses it; wake() may be called by any.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "channel_protocol.hpp"
 #include "units.hpp"
 #include "wire_codec.hpp"
 
@@ -85,6 +86,22 @@ void SendLoop::give_up_waiting(Lane& lane) {
 }
 
 void SendLoop::start(Lane& lane, TransferPtr transfer, int64_t now) {
+  const uint64_t bytes = std::as_const(transfer->claim).message().body.size();
+  const uint64_t site_rate = transfer->target->rate_bytes;
+  const uint64_t rate = rate_.rate() && site_rate ? std::min(rate_.rate(), site_rate) : std::max(rate_.rate(), site_rate);
+  rate_.started(bytes, now);
+  lane.rate.started(bytes, now);
+  ++lane.in_flight;
+  transfer->sent = true;
+  transfer->started_ms = now;
+  Transfer* user = transfer.release();  // comes back in finished()
+  if (user->target->carrier == Target::Carrier::program)
+    start_program(user, rate);
+  else
+    start_request(user, rate);
+}
+
+void SendLoop::start_request(Transfer* transfer, uint64_t rate) {
   HttpRequest request;
   request.url = &transfer->target->url;
   request.head = std::move(transfer->head);
@@ -92,22 +109,30 @@ void SendLoop::start(Lane& lane, TransferPtr transfer, int64_t now) {
   request.head += '\0';
   request.body = &std::as_const(transfer->claim).message().body;
   request.lower_case_names = transfer->target->lower_case_names;
+  request.upload = transfer->envelope.get();
   request.connect_timeout_ms = transfer->connect_timeout_ms;
   request.answer_timeout_ms = transfer->answer_timeout_ms;
-  const uint64_t site_rate = transfer->target->rate_bytes;
-  request.bytes_per_s_max = rate_.rate() && site_rate ? std::min(rate_.rate(), site_rate) : std::max(rate_.rate(), site_rate);
-  rate_.started(request.body->size(), now);
-  lane.rate.started(request.body->size(), now);
-  ++lane.in_flight;
-  transfer->sent = true;
-  transfer->started_ms = now;
-  Transfer* user = transfer.release();  // comes back in finished()
-  client_->start(std::move(request), user);
+  request.bytes_per_s_max = rate;
+  client_->start(std::move(request), transfer);
+}
+
+void SendLoop::start_program(Transfer* transfer, uint64_t rate) {
+  ChannelRequest request;
+  request.program = transfer->target->program;
+  request.type = transfer->target->type;
+  request.address = transfer->target->url;
+  request.body = &std::as_const(transfer->claim).message().body;
+  transfer->fields.entries().push_back({"Date", format_http_date(now_ms())});
+  request.head = format_channel_head(transfer->fields, request.body->size());
+  request.connect_timeout_ms = transfer->connect_timeout_ms;
+  request.answer_timeout_ms = transfer->answer_timeout_ms;
+  request.bytes_per_s_max = rate;
+  programs_.start(std::move(request), transfer);
 }
 
 /// Starts one request of this lane if its limits allow it.
 bool SendLoop::start_from(Lane& lane, int64_t now) {
-  if (lane.waiting.empty() || client_->in_flight() >= max_transfers_) return false;
+  if (lane.waiting.empty() || in_flight() >= max_transfers_) return false;
   if (!lane.rate.may_start(now) || !rate_.may_start(now)) return false;
   if (lane.in_flight >= lane.waiting.front()->target->concurrency) return false;
   TransferPtr transfer = std::move(lane.waiting.front());
@@ -158,14 +183,18 @@ void SendLoop::round(int64_t timeout_ms) {
   take_inbox();
   if (!stopping_) start_waiting();
   const int64_t wait = back_.empty() ? wait_ms(timeout_ms) : 0;
-  client_->poll(wait, [this](void* request, HttpAnswer&& answer) { finished(static_cast<Transfer*>(request), std::move(answer), true); });
+  auto done = [this](void* request, HttpAnswer&& answer) { finished(static_cast<Transfer*>(request), std::move(answer), true); };
+  client_->poll(wait, done);
+  programs_.poll(done);
   if (back_.empty()) return;
   give_back_(std::move(back_));
   back_.clear();
 }
 
 void SendLoop::abandon() {
-  client_->abandon([this](void* request, HttpAnswer&& answer) { finished(static_cast<Transfer*>(request), std::move(answer), false); });
+  auto done = [this](void* request, HttpAnswer&& answer) { finished(static_cast<Transfer*>(request), std::move(answer), false); };
+  client_->abandon(done);
+  programs_.abandon(done);
 }
 
 }  // namespace gw

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include "channel_client.hpp"
 #include "http_client.hpp"
 #include "transfer.hpp"
 
@@ -35,7 +36,8 @@ class SendLoop {
   /// Gets transfers back, sent or not. Called from the loop's thread.
   using GiveBack = std::function<void(std::vector<TransferPtr>&&)>;
 
-  SendLoop(std::unique_ptr<HttpClient> client, GiveBack give_back) : client_(std::move(client)), give_back_(std::move(give_back)) {}
+  SendLoop(std::unique_ptr<HttpClient> client, GiveBack give_back) 
+      : client_(std::move(client)), programs_([this] { wake(); }), give_back_(std::move(give_back)) {}
 
   // From any thread:
   void configure(unsigned max_transfers, uint64_t rate_bytes);
@@ -64,10 +66,14 @@ class SendLoop {
   void start_waiting();
   bool start_from(Lane& lane, int64_t now_ms);
   void start(Lane& lane, TransferPtr transfer, int64_t now_ms);
+  void start_request(Transfer* transfer, uint64_t rate);
+  void start_program(Transfer* transfer, uint64_t rate);
+  size_t in_flight() const { return client_->in_flight() + programs_.in_flight(); }
   void finished(Transfer* transfer, HttpAnswer&& answer, bool sent);
   int64_t wait_ms(int64_t timeout_ms) const;
 
   std::unique_ptr<HttpClient> client_;
+  ChannelClient programs_;
   GiveBack give_back_;
   std::map<size_t, Lane> lanes_;
   size_t first_lane_ = 0;  // each round starts with another one

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "envelope_upload.hpp"
 #include "http_client.hpp"
 #include "queue.hpp"
 #include "retry_policy.hpp"
@@ -14,7 +15,10 @@ namespace gw {
 
 /// A site as requests see it. Never changed: a new configuration makes new ones.
 struct Target {
+  enum class Carrier { http, envelope, program };
   std::string key, url, type;
+  Carrier carrier = Carrier::http;
+  std::string program;      ///< its path, if a program carries the messages
   unsigned concurrency = 4;
   uint64_t rate_bytes = 0;  ///< per second, 0: no limit
   std::string window;       ///< "22:00-05:00", empty: always
@@ -28,7 +32,9 @@ struct Transfer {
   std::shared_ptr<const Target> target;
   size_t site = 0;  ///< the dispatcher's number of the site
   Claim claim;
-  std::string head;
+  std::string head;           ///< of an HTTP request
+  Headers fields;             ///< instead of it, if the carrier encodes them in another way
+  std::shared_ptr<EnvelopeUpload> envelope;  ///< what is sent instead of the body
   int64_t connect_timeout_ms = 0, answer_timeout_ms = 0;
   bool probe = false;
 
