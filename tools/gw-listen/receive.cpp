@@ -155,7 +155,7 @@ std::optional<Answer> skip_body(Exchange& exchange, const Channel& channel) {
     size_t got = 0;
     const Exchange::Read how = exchange.read(buffer.data(), buffer.size(), got);
     if (how == Exchange::Read::end && plan.chunked) break;
-    if (how != Exchange::Read::data) return broken_body(how, size, plan);
+    if (how != Exchange::Read::data) return broken_body(exchange, how, size, plan);
     size += got;
     if (size > channel.max_body_bytes) return refusal(413, "body larger than " + std::to_string(channel.max_body_bytes) + " bytes");
   }
@@ -265,6 +265,26 @@ struct Receiver::Incoming {
   const WireCall& call;
   std::string_view date;
 };
+
+namespace {
+
+/// A place among the messages that the channel takes at once.
+class Slot {
+ public:
+  explicit Slot(Slots* slots) : slots_(slots), entered_(!slots || slots->enter(slot_wait_ms)) {}
+  ~Slot() {
+    if (slots_ && entered_) slots_->leave();
+  }
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
+  bool entered() const { return entered_; }
+
+ private:
+  Slots* slots_;
+  bool entered_;
+};
+
+}  // namespace
 
 Answer Receiver::receive(Exchange& http, const Channel& channel, const Caller& caller, const WebQuery& query, std::string& id) const {
   if (is_probe(http.head())) return answer_probe(http, channel, std::get<BodyPlan>(http.plan()));
