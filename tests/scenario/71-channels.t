@@ -74,8 +74,8 @@ like 'channel-says channel_type=says .*text="out of paper"' "$err" "its stderr b
 like 'attempt-failed id=w8 site=W attempt=1 reason="no answer: gw-channel-says ended with exit 9: out of paper"' "$err" "a dead program is no answer"
 same 0 "$(queue-inspect --root "$T/send" list site.W --json | jq -r 'select(.id == "w8") | .attempts')" "which uses up no attempt with --outages wait"
 echo 'hello there' >words
-echo 9 | send --to W --id w9 >/dev/null
-run_exit 75 forward --once --outages wait --retries 9 --to W
+echo 9 | send --to Y --site "Y=$T/words,says" --id w9 >/dev/null
+run_exit 75 forward --once --site "Y=$T/words,says" --to Y
 like "the answer is 'hello there', expected" "$err" "an answer that is none"
 
 # --- versions, types that nobody has ------------------------------------------------------------------------------------
