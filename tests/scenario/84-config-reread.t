@@ -125,6 +125,23 @@ same 10 "$(queue-inspect list Shop --json | wc -l)" "all that was answered with 
 stop_daemon listen
 stop_daemon store
 
+# --- gw-send --follow: from the next file on --------------------------------------------------------------------------------
+mkdir box
+sites "N1=$url" >config.xml
+start_daemon follow gw-send --to 'N*' --from-dir box --follow
+echo 1 >box/one
+holds() { [ "$(queue-inspect list "site.$1" --json | wc -l)" = "$2" ]; }
+wait_until 5 holds N1 1
+sites "N1=$url" "N2=$url" >config.xml
+echo 2 >box/two
+wait_until 5 holds N2 1
+printf '<gatepost>\n<Gatway/></gatepost>\n' >config.xml
+echo 3 >box/three
+wait_until 5 holds N2 2
+check "the bad file is told" bad follow 2 1
+same "3 2" "$(queue-inspect list site.N1 --json | wc -l) $(queue-inspect list site.N2 --json | wc -l)"
+stop_daemon follow
+
 # --- distributor worker: its handlers use the configuration -----------------------------------------------------------------
 sites "A=$url" >config.xml
 run_ok queue-inspect create Work

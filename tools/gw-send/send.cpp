@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "config_watch.hpp"
 #include "diag.hpp"
 #include "forward_program.hpp"
 #include "held_sends.hpp"
@@ -60,7 +61,11 @@ Result<void> check_message(const Message& message, const std::vector<Destination
 /// Stores drafts, each in all outboxes in one transaction.
 class Storer {
  public:
-  Storer(Root& root, std::vector<Destination> destinations) : root_(root), destinations_(std::move(destinations)) {
+  Storer(Root& root, std::vector<Destination> destinations) : root_(root) { set_destinations(std::move(destinations)); }
+  void set_destinations(std::vector<Destination> destinations) {
+    destinations_ = std::move(destinations);
+    sites_.clear();
+    queues_.clear();
     for (const Destination& destination : destinations_) {
       sites_.push_back(destination.site.key);
       queues_.push_back(destination.outbox.name());
@@ -188,6 +193,23 @@ Result<ExitCode> send_and_wait(const SendOptions& options, const CommonOptions& 
   return watch.report(common);
 }
 
+/// --follow: what comes from now on goes where a configuration that has changed says; if it is bad, where it went.
+void follow_configuration(ConfigWatch& file, const SendOptions& options, Root& root, Storer& store) {
+  if (!file.changed()) return;
+  auto again = [&]() -> Result<void> {
+    GW_TRY_ASSIGN(Config config, file.read());
+    for (const std::string& text : options.sites) GW_TRY(add_site_option(config, text));
+    GW_TRY_ASSIGN(auto sites, resolve_sites(config, options.to));
+    GW_TRY_ASSIGN(auto destinations, open_destinations(root, sites));
+    store.set_destinations(std::move(destinations));
+    return {};
+  };
+  if (auto done = again(); done)
+    event(Level::info, "config-read", {{"path", file.path()}});
+  else
+    event(Level::error, "config-bad", {{"path", file.path()}, {"reason", done.error().text}});
+}
+
 std::string machine_name(const CommonOptions& common) {
   if (auto root = open_root(common, false)) return (*root)->machine();
   char name[256] = "";
@@ -226,7 +248,9 @@ Result<ExitCode> show_only(const CommonOptions& common, MessageSource& source, c
 
 Result<ExitCode> send(const SendOptions& options, const CommonOptions& common) {
   GW_TRY(check_options(options));
-  GW_TRY_ASSIGN(Config config, load_config_with_sites(common.config, common.config_given, options.sites));
+  ConfigWatch config_file(common.config, common.config_given);
+  GW_TRY_ASSIGN(Config config, config_file.read());
+  for (const std::string& text : options.sites) GW_TRY(add_site_option(config, text));
   GW_TRY_ASSIGN(auto sites, resolve_sites(config, options.to));
   for (const SiteConfig* site : sites) GW_TRY(check_queue_name(outbox_of_site(site->key)));
   GW_TRY_ASSIGN(MessageSource source, MessageSource::open_files(options.message, common));
@@ -238,7 +262,10 @@ Result<ExitCode> send(const SendOptions& options, const CommonOptions& common) {
   Storer store(*root, std::move(destinations));
   if (!options.wait.empty()) return send_and_wait(options, common, *root, source, store, endpoint, forwarded);
   if (!forwarded) hint_at_forwarder(common);
-  return source.run(*root, endpoint, [&](std::vector<Draft>& drafts) { return store(drafts); });
+  return source.run(*root, endpoint, [&](std::vector<Draft>& drafts) {
+    if (options.message.follow) follow_configuration(config_file, options, *root, store);
+    return store(drafts);
+  });
 }
 
 }  // namespace gw
