@@ -64,7 +64,13 @@ same thanks-1 "$out"
 like 'no-forwarder' "$err"
 run_ok at hq gw-send reply --of "$reply:HQ" --id thanks-1 thanks.txt
 same 1 "$(count hq HQ.gateway)" 'the same id again is the same reply'
+run_exit 75 at hq gw-send wait --timeout 0 thanks-1
+like "message 'thanks-1' waits in a gateway queue" "$err"
+at hq gw-send wait --timeout 20s -v thanks-1 >waited 2>&1 &
+waiter=$!
 run_ok at hq gw-send forward --drain
+check 'wait comes back when the answer has arrived' wait "$waiter"
+like 'delivered' "$(cat waited)"
 same '0 1' "$(count hq HQ.gateway) $(count store Store1)"
 run_ok at store queue-inspect show Store1 thanks-1
 like "OriginatingSite: http,$hq" "$out" 'where it comes from, not where it went'
