@@ -5,6 +5,10 @@
 
 start_daemon listen gw-listen --endpoint Store1 --channel http://127.0.0.1:0/Store1/
 port=$(sed 's/.*:\([0-9]*\)\/.*/\1/' <<<"$ready_line")
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.pem -days 2 -subj /CN=localhost >openssl.log 2>&1
+chmod 600 tls.key
+start_daemon tls gw-listen --endpoint Store2 --channel https://127.0.0.1:0/Store1/ --tls-cert tls.pem --tls-key tls.key
+tls_port=$(sed 's/.*:\([0-9]*\)\/.*/\1/' <<<"$ready_line")
 http() { timeout 120 python3 "$SRC/tests/rawhttp.py" "$port" --timeout 90 "$@"; }
 request() {
   printf '%s\r\n' "POST /Store1/ HTTP/1.1" "Host: localhost" "NServiceBus.Id: $1" "NServiceBus.CallType: SingleCallSubmit" "NServiceBus.Gateway: True" "${@:2}" ''
@@ -15,17 +19,25 @@ bytes() { head -c "$1" /dev/zero | tr '\0' x; }
 { request dripped 'Content-Length: 1000'; bytes 1000; } >dripped.request
 { request chunked 'Transfer-Encoding: chunked'; printf '400\r\n'; bytes 1024; printf '\r\n0\r\n\r\n'; } >chunked.request
 # A second head on a connection has no more time than the first, though an idle connection may stay for a minute.
+# kept_alive PORT tcp|tls FIRST SECOND GAP: a whole request, then bytes of another, one each GAP seconds
 kept_alive() {
-  python3 - "$port" "$@" <<'PY'
-import socket, sys, time
-length, first, second, gap = int(sys.argv[2]), sys.argv[3].encode(), sys.argv[4].encode(), float(sys.argv[5])
+  python3 - "$@" <<'PY'
+import socket, ssl, sys, time
+first, second, gap = (sys.argv[i].replace("\n", "\r\n").encode() for i in (3, 4, 5))
+gap = float(gap)
 s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 90)
-s.sendall(first.replace(b"\n", b"\r\n"))
+if sys.argv[2] == "tls":
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    s = context.wrap_socket(s)
+s.sendall(first)
 answer = b""
 while not answer.endswith(b"OK"):
     answer += s.recv(1000)
 began = time.monotonic()
-for byte in second:
+if gap == 0:
+    s.sendall(second)
+for byte in second if gap else b"":
     s.sendall(bytes([byte]))
     time.sleep(gap)
 answer = s.recv(1000).split(b"\r\n")[0].decode()
@@ -43,9 +55,11 @@ http --drip 0.4 dripped.request >dripped.got & senders+=($!)
 http --stall $((head_bytes + 300)) chunked.request >chunked.got & senders+=($!)
 http --stall 60 stalled.request >head.got & senders+=($!)
 http --stall 25000 large.request >large.got & senders+=($!)
-kept_alive 1 "${first/first/first-1}Content-Length: 1"$'\n\nx' 'POST /Store1/ HT' 0 >second.got & senders+=($!)
-kept_alive 1 "${first/first/first-2}Transfer-Encoding: chunked"$'\n\n1\nx\n0\n\n' 'POST /Store1/ HT' 0 >second-chunked.got & senders+=($!)
-kept_alive 1 "${first/first/first-3}Content-Length: 1"$'\n\nx' 'POST /Store1/ HT' 0.5 >second-dripped.got & senders+=($!)
+kept_alive "$port" tcp "${first/first/first-1}Content-Length: 1"$'\n\nx' 'POST /Store1/ HT' 0 >second.got & senders+=($!)
+kept_alive "$port" tcp "${first/first/first-2}Transfer-Encoding: chunked"$'\n\n1\nx\n0\n\n' 'POST /Store1/ HT' 0 >second-chunked.got & senders+=($!)
+kept_alive "$port" tcp "${first/first/first-3}Content-Length: 1"$'\n\nx' 'POST /Store1/ HT' 0.5 >second-dripped.got & senders+=($!)
+kept_alive "$tls_port" tls "${first/first/tls-1}Content-Length: 1"$'\n\nx' 'POST /Store1/ HT' 0 >second-tls.got & senders+=($!)
+kept_alive "$tls_port" tls "${first/first/tls-2}Content-Length: 1"$'\n\nx' "${first/first/tls-3}Content-Length: 1000"$'\n\nhello' 0 >body-tls.got & senders+=($!)
 # A sender that is slow but fast enough: 60 KB in 25 seconds.
 python3 - "$port" >steady.got <<'PY' &
 import socket, sys, time
@@ -106,14 +120,16 @@ like '^stalled	408	the body came too slowly	closed	after=(1[89]|2[0-9]|3[0-5])s$
 like '^dripped	408	the body came too slowly	closed	after=(19|2[0-9]|3[0-5])s$' "$(cat dripped.got)" 'a body byte by byte'
 like '^chunked	408	the body came too slowly	closed' "$(cat chunked.got)" 'a chunked body that stalls'
 like '^stalled	408	the header did not come in time	closed	after=(9|1[0-9])s$' "$(cat head.got)" 'a head that stalls'
-for sent in second second-chunked second-dripped; do
+for sent in second second-chunked second-dripped second-tls; do
   like '^HTTP/1.1 408 the header did not come in time after=(1[0-9])s$' "$(cat "$sent.got")" "$sent: the head of another request stalls"
 done
+like '^HTTP/1.1 408 the body came too slowly after=(19|2[0-9]|3[0-5])s$' "$(cat body-tls.got)" 'a body that stalls, over TLS'
 like '^large	408	the body came too slowly	closed' "$(cat large.got)" 'a large body that stalls'
 like '^HTTP/1.1 200 OK' "$(cat steady.got)" 'slow but fast enough'
 
 run_ok queue-inspect list Store1 --json
 same $'first-1\nfirst-2\nfirst-3\ngood-0\ngood-1\ngood-2\ngood-3\ngood-4\ngood-5\ngood-6\ngood-7\nsteady' "$(grep -o '"id":"[^"]*"' <<<"$out" | cut -d '"' -f 4 | sort)" 'nothing of the others was stored'
 same '' "$(find "$GW_ROOT/bodies" -type f)" 'no part of a body was left'
+stop_daemon tls
 stop_daemon listen
 done_testing
