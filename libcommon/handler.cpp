@@ -230,10 +230,46 @@ std::string message_key(const std::string& queue, const std::string& id, uint64_
   return hex(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
 }
 
+namespace {
+
+using Variables = std::vector<std::pair<const char*, std::string>>;
+
+// This process's environment, with `own` in place of variables of the same names; those that may not be empty are left out then.
+std::vector<std::string> environment_with(const HandlerSettings& settings, const Variables& own) {
+  std::vector<std::string> list;
+  for (char** variable = environ; *variable; ++variable) {
+    std::string_view name(*variable, std::strcspn(*variable, "="));
+    if (std::none_of(own.begin(), own.end(), [&](const auto& o) { return name == o.first; })) list.emplace_back(*variable);
+  }
+  for (const auto& [name, value] : own) {
+    if (value.empty() && (std::string_view(name) == "GW_CONFIG" || std::string_view(name) == "GW_OUTBOX")) continue;
+    if (value.find('\0') != std::string::npos || value.size() > environment_value_bytes_max) continue;
+    list.push_back(std::string(name) + "=" + value);
+  }
+  for (const std::string& more : settings.more_environment) {
+    const std::string_view name(more.data(), more.find('=') + 1);
+    std::erase_if(list, [&](const std::string& one) { return one.starts_with(name); });
+    list.push_back(more);
+  }
+  return list;
+}
+
+}  // namespace
+
+std::vector<std::string> stream_environment(const HandlerSettings& settings) {
+  // The message's variables of an outer handler must not be taken for this one's.
+  static const char* const of_messages[] = {"GW_MESSAGE_ID", "GW_MESSAGE_KEY", "GW_MESSAGE_TYPE", "GW_MESSAGE_TYPES", "GW_CONTENT_TYPE", "GW_ATTEMPT",
+                                            "GW_FILE_NAME", "GW_HEADERS_FILE", "GW_BODY_FILE", "GW_ATTACHMENTS"};
+  std::vector<std::string> list = environment_with(
+      settings, {{"GW_QUEUE", settings.queue}, {"GW_ENDPOINT", settings.endpoint}, {"GW_OUTBOX", ""}, {"GW_ROOT", settings.root}, {"GW_CONFIG", settings.config}});
+  for (const char* name : of_messages) std::erase_if(list, [&](const std::string& one) { return one.starts_with(std::string(name) + "="); });
+  return list;
+}
+
 std::vector<std::string> handler_environment(const HandlerSettings& settings, const MessageInfo& info, const Message& message,
                                              const std::string& headers_file, const std::string& body_file, const std::string& outbox) {
   const std::string id = message.id();
-  const std::pair<const char*, std::string> own[] = {
+  return environment_with(settings, {
       {"GW_MESSAGE_ID", id},
       {"GW_MESSAGE_KEY", message_key(settings.queue, id, info.seq)},
       {"GW_MESSAGE_TYPE", message_type(message.headers)},
@@ -248,23 +284,7 @@ std::vector<std::string> handler_environment(const HandlerSettings& settings, co
       {"GW_OUTBOX", outbox},
       {"GW_ROOT", settings.root},
       {"GW_CONFIG", settings.config},
-  };
-  std::vector<std::string> list;
-  for (char** variable = environ; *variable; ++variable) {
-    std::string_view name(*variable, std::strcspn(*variable, "="));
-    if (std::none_of(std::begin(own), std::end(own), [&](const auto& o) { return name == o.first; })) list.emplace_back(*variable);
-  }
-  for (const auto& [name, value] : own) {
-    if (value.empty() && (std::string_view(name) == "GW_CONFIG" || std::string_view(name) == "GW_OUTBOX")) continue;
-    if (value.find('\0') != std::string::npos || value.size() > environment_value_bytes_max) continue;
-    list.push_back(std::string(name) + "=" + value);
-  }
-  for (const std::string& more : settings.more_environment) {
-    const std::string_view name(more.data(), more.find('=') + 1);
-    std::erase_if(list, [&](const std::string& one) { return one.starts_with(name); });
-    list.push_back(more);
-  }
-  return list;
+  });
 }
 
 // --- HandlerRun -----------------------------------------------------------------------------------------------------------

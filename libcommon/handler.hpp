@@ -103,6 +103,9 @@ std::vector<std::string> handler_environment(const HandlerSettings& settings, co
                                              const std::string& headers_file, const std::string& body_file,
                                              const std::string& outbox = "");
 
+/// The environment of a handler that gets many messages: nothing of any of them.
+std::vector<std::string> stream_environment(const HandlerSettings& settings);
+
 /// A running handler. All calls from the thread that started it.
 class HandlerRun {
  public:

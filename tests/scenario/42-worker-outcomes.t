@@ -189,7 +189,7 @@ wait_until 10 in_error
 stop_daemon w
 
 # --- usage ----------------------------------------------------------------------------------------------------------------------------------------
-for words in '--retries x' '--retries 100' '--retry-increment soon' '--error-queue Q' '--error-queue a/b' '--audit Q' '--on-expire later'; do
+for words in '--retries x' '--retries 100' '--retry-increment soon' '--error-queue Q' '--error-queue a/b' '--audit Q' '--on-expire later' '--stream=frames' '--stream --arg' '--stream --handler-timeout 1s'; do
   # shellcheck disable=SC2086
   run_exit 64 distributor worker --queue Q --once $words -- true
 done

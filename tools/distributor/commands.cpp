@@ -17,7 +17,7 @@ Command worker_command() {
   Command command;
   command.name = "worker";
   command.usage =
-      "worker --queue Q [--capacity N] [--once | --drain] [--retries N] [--retry-increment T] [--immediate-retries N] "
+      "worker --queue Q [--capacity N] [--stream[=lines|binary]] [--once | --drain] [--retries N] [--retry-increment T] [--immediate-retries N] "
       "[--handler-timeout T] [--error-queue Q] [--audit Q] [--on-expire drop|error] [--joblog FILE] [--arg] -- CMD [ARG...]";
   command.summary = "run a command for each message of a queue";
   command.examples = worker_examples;

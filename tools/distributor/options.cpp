@@ -7,6 +7,10 @@ namespace gw::distributor {
 void define_worker(CLI::App& app, WorkerOptions& into) {
   app.add_option("--queue", into.queue, "the queue to take messages from")->type_name("Q");
   app.add_option("--capacity", into.capacity, "messages at once [1]")->type_name("N");
+  app.add_option("--stream", into.stream, "one process for many messages: JSON lines, or frames with =binary")
+      ->expected(0, 1)
+      ->default_str("lines")
+      ->type_name("lines|binary");
   app.add_flag("--once", into.once, "one attempt for everything that is due now, then end");
   app.add_flag("--drain", into.drain, "end when nothing is ready, claimed or deferred");
   app.add_option("--retries", into.retries, "delayed retries of a message [3]")->type_name("N");

@@ -24,6 +24,8 @@ class Runner {
  public:
   virtual ~Runner() = default;
   virtual size_t in_flight() const = 0;
+  /// Is there a process? After finish() it goes when it has ended.
+  virtual bool running() const { return in_flight() > 0; }
   /// May it be given messages now? When not, next_deadline_ms() says when to ask again.
   virtual bool ready() const { return true; }
   /// config: the command cannot be executed; the claim was given back with no attempt used.
@@ -42,7 +44,7 @@ class Runner {
 /// `give_up`: asked while a reader of our own output does not read.
 std::unique_ptr<Runner> make_process_runner(const HandlerSettings& settings, ScratchDir& scratch, AttemptTable& attempts,
                                             std::function<bool()> give_up);
-std::unique_ptr<Runner> make_stream_runner(const HandlerSettings& settings, ScratchDir& scratch, AttemptTable& attempts, Root& root, bool binary,
-                                           std::function<bool()> give_up);
+/// `binary`: frames instead of lines.
+std::unique_ptr<Runner> make_stream_runner(const HandlerSettings& settings, AttemptTable& attempts, Root& root, bool binary);
 
 }  // namespace gw::distributor

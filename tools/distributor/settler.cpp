@@ -96,7 +96,7 @@ void Settler::add(Claim&& claim, AttemptEnd&& end) {
     case Verdict::rejected: move_to_errors(std::move(claim), transaction, settled.end); settled.to_errors = true; break;
     case Verdict::interrupted:
     case Verdict::given_back:
-      if (options_.once && verdict == Verdict::interrupted) had_attempt_.insert(settled.info.seq);
+      if (options_.once) had_attempt_.insert(settled.info.seq);
       left_over_ = true;
       claim.release();
       break;

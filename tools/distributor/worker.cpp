@@ -57,6 +57,7 @@ class Worker {
   void settle();
   void keep_rate();
   bool nothing_left();
+  bool nothing_to_do();
   Result<ExitCode> result();
   void maintain();
 
@@ -76,13 +77,14 @@ class Worker {
   int64_t maintained_at_ms_ = 0;
   uint64_t refused_ = 0;
   unsigned failed_in_a_row_ = 0;
-  bool looked_and_empty_ = false, closed_ = false, held_ = false, killed_ = false, limited_ = false;
+  bool looked_and_empty_ = false, closed_ = false, held_ = false, killed_ = false, limited_ = false, finished_ = false;
 };
 
 void Worker::stop(const char* why) {
   if (stopping()) return;
   stopped_at_ms_ = monotonic_ms();
-  event(Level::info, "worker-stopping", {{"queue", queue_.name()}, {"reason", why}, {"in_flight", runner_->in_flight()}});
+  if (!finished_)
+    event(Level::info, "worker-stopping", {{"queue", queue_.name()}, {"reason", why}, {"in_flight", runner_->in_flight()}});
   runner_->finish();
 }
 
@@ -95,7 +97,7 @@ void Worker::look_at_signals() {
   if (Signals::stop_requested()) stop("signal");
   if (fatal_) stop("error");
   config_file_.look_again(Signals::take_reload());  // handlers use it: better to know now that it is bad
-  if (!stopping() || killed_ || monotonic_ms() < stopped_at_ms_ + finish_ms) return;
+  if (!stopping() || killed_ || !runner_->running() || monotonic_ms() < stopped_at_ms_ + finish_ms) return;
   killed_ = true;
   runner_->kill();
 }
@@ -208,7 +210,15 @@ void Worker::keep_rate() {
 
 bool Worker::nothing_left() {
   if (runner_->in_flight() > 0) return false;
-  if (stopping()) return true;
+  if (stopping()) return !runner_->running();
+  if (!nothing_to_do()) return false;
+  if (!runner_->running()) return true;
+  finished_ = true;
+  stop("done");  // a handler of many messages is told to end, and is waited for
+  return false;
+}
+
+bool Worker::nothing_to_do() {
   if (!bounded() || (!looked_and_empty_ && !closed_)) return false;
   if (settings_.once) return true;
   auto status = queue_.status();
@@ -223,7 +233,7 @@ Result<ExitCode> Worker::result() {
   if (fatal_) return *std::move(fatal_);
   if (!bounded()) return ExitCode::ok;
   if (settler_.to_error_queue() > 0) return ExitCode::no;
-  if (stopping()) return ExitCode::not_now;  // there may be more to do
+  if (stopping() && !finished_) return ExitCode::not_now;  // there may be more to do
   if (settings_.once && settler_.any_left_over()) return ExitCode::not_now;
   GW_TRY_ASSIGN(QueueStatus status, queue_.status());
   return status.deferred > 0 ? ExitCode::not_now : ExitCode::ok;
@@ -296,7 +306,8 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   Settler settler(*root, queue, errors, audit, *attempts, std::move(log), settings.settler);
   Worker worker(settings, std::move(config_file), *root, queue, *attempts, settler);
   auto give_up = [&worker] { return worker.out_of_time(); };
-  std::unique_ptr<Runner> runner = make_process_runner(settings.handler, *scratch, *attempts, give_up);
+  std::unique_ptr<Runner> runner = settings.stream ? make_stream_runner(settings.handler, *attempts, *root, settings.binary)
+                                                   : make_process_runner(settings.handler, *scratch, *attempts, give_up);
   return worker.run(*runner);
 }
 

@@ -1,0 +1,73 @@
+#include "stream_sends.hpp"
+
+#include <strings.h>
+
+#include "outbox.hpp"
+#include "tool.hpp"
+#include "units.hpp"
+
+namespace gw::distributor {
+
+Result<Message> StreamSends::message_of(const AnswerSend& send, const Message& incoming) const {
+  Message message;
+  Headers& headers = message.headers;
+  headers.set(header::message_id, new_message_id());
+  const Headers related = related_headers(incoming.headers);
+  for (const auto& [name, value] : related.entries()) headers.set(name, value);
+  if (!headers.find(header::conversation_id)) headers.set(header::conversation_id, new_message_id());
+  headers.set(header::message_intent, "Send");
+  headers.set(header::time_sent, format_nsb_time(now_us()));
+  headers.set(header::originating_machine, root_.machine());
+  headers.set(header::originating_endpoint, settings_.endpoint);
+  if (!send.type.empty()) headers.set(header::enclosed_message_types, send.type);
+  for (const auto& [name, value] : send.headers.entries()) headers.set(name, value);
+  if (!message_id_ok(message.id())) return Error{ExitCode::bad_data, 0, "'" + message.id() + "' is not a message id"};
+  if (send.body.size() <= inline_body_bytes_max) {
+    message.body = Body(send.body);
+    return message;
+  }
+  BodyWriter writer = root_.body_writer();
+  GW_TRY(writer.write(send.body));
+  GW_TRY_ASSIGN(message.body, std::move(writer).finish());
+  return message;
+}
+
+Result<void> StreamSends::add_sites(const AnswerSend& send, Message message, std::vector<HeldSend>& into) {
+  if (!config_) {
+    GW_TRY_ASSIGN(config_, load_config(settings_.config, false));
+  }
+  GW_TRY_ASSIGN(auto sites, resolve_sites(*config_, send.sites));
+  for (const SiteConfig* site : sites) {
+    GW_TRY_ASSIGN(Queue outbox, root_.create_queue(outbox_of_site(site->key)));
+    Message copy = message;
+    copy.headers.set(header::destination_sites, site->key);
+    if (site->channel_type == "http" || site->channel_type == "https") {
+      RequestContext context;
+      context.original_version_1 = site->legacy_mode;
+      GW_TRY(check_http_limits(copy, site->address, context));
+    }
+    into.push_back({outbox.name(), std::move(copy), {}});
+  }
+  return {};
+}
+
+Result<std::vector<HeldSend>> StreamSends::build(const Answer& answer, const Message& incoming) {
+  std::vector<HeldSend> sends;
+  for (const AnswerSend& send : answer.sends) {
+    GW_TRY_ASSIGN(Message message, message_of(send, incoming));
+    if (!send.sites.empty()) {
+      GW_TRY(add_sites(send, std::move(message), sends));
+    } else if (!send.queue.empty()) {
+      GW_TRY_ASSIGN(Address address, parse_address(send.queue));
+      if (!address.machine.empty() && ::strcasecmp(address.machine.c_str(), root_.machine().c_str()) != 0)
+        return Error{ExitCode::usage, 0, "the following machines have not been configured: " + address.machine};
+      GW_TRY(check_queue_name(address.queue));
+      sends.push_back({address.queue, std::move(message), {}});
+    } else {
+      return Error{ExitCode::config, 0, "No destination specified for message: " + send.type};
+    }
+  }
+  return sends;
+}
+
+}  // namespace gw::distributor

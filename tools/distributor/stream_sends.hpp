@@ -1,0 +1,30 @@
+// Messages that a streaming handler sends with its answers.
+#pragma once
+
+#include <map>
+#include <optional>
+
+#include "config.hpp"
+#include "handler.hpp"
+#include "held_sends.hpp"
+#include "queue.hpp"
+#include "stream_codec.hpp"
+
+namespace gw::distributor {
+
+class StreamSends {
+ public:
+  StreamSends(Root& root, const HandlerSettings& settings) : root_(root), settings_(settings) {}
+  /// What `answer` sends on account of `incoming`, ready to be put. Any error: it cannot be sent, and why (an unknown site or queue, a
+  /// bad header).
+  Result<std::vector<HeldSend>> build(const Answer& answer, const Message& incoming);
+
+ private:
+  Result<Message> message_of(const AnswerSend& send, const Message& incoming) const;
+  Result<void> add_sites(const AnswerSend& send, Message message, std::vector<HeldSend>& into);
+  Root& root_;
+  const HandlerSettings& settings_;
+  std::optional<Config> config_;  // read when a site is named first
+};
+
+}  // namespace gw::distributor
