@@ -540,6 +540,121 @@ void bench_gateway(const Settings& s) {
   stop(listen);
 }
 
+// --- workers -----------------------------------------------------------------------------------------------------------
+
+/// A streaming handler in frames that does nothing; after `limit` answers it tells its worker to stop.
+int answer_child(unsigned limit) {
+  std::string in;
+  char block[65536];
+  unsigned answered = 0;
+  auto number_behind = [&](size_t from, const char* name) { return std::strtoull(in.c_str() + in.find(name, from) + std::strlen(name), nullptr, 10); };
+  for (ssize_t n; (n = read(0, block, sizeof block)) > 0;) {
+    in.append(block, static_cast<size_t>(n));
+    std::string out;
+    size_t at = 0;
+    while (in.size() - at >= 4) {
+      size_t head = 0;
+      for (size_t i = 0; i < 4; ++i) head = head << 8 | static_cast<unsigned char>(in[at + i]);
+      if (in.size() - at < 4 + head + body_bytes) break;  // all bodies here have this size
+      out += "{\"seq\":" + std::to_string(number_behind(at + 4, "\"seq\":")) + ",\"result\":\"ok\"}\n";
+      at += 4 + head + body_bytes;
+      if (++answered == limit) kill(getppid(), SIGTERM);
+    }
+    in.erase(0, at);
+    for (std::string_view rest = out; !rest.empty();) {
+      ssize_t written = write(1, rest.data(), rest.size());
+      if (written < 0) return 1;
+      rest.remove_prefix(static_cast<size_t>(written));
+    }
+  }
+  return 0;
+}
+
+/// Messages per second through `distributor worker`; the start of both processes counts.
+double worker_rate(const Settings& s, const std::string& root, gw::Queue& q, const std::vector<std::string>& how) {
+  const uint64_t before = must(q.status(), "status").acks_total;
+  std::vector<std::string> words{s.bin + "/bin/distributor", "worker", "--root", s.dir + "/" + root, "--queue", q.name(), "-q"};
+  words.insert(words.end(), how.begin(), how.end());
+  const int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+  auto begin = Clock::now();
+  run_tool(words, null_fd);
+  const double seconds = seconds_since(begin);
+  close(null_fd);
+  return static_cast<double>(must(q.status(), "status").acks_total - before) / seconds;
+}
+
+std::vector<std::string> streaming(const Settings& s, const char* capacity, unsigned limit = 0) {
+  return {"--stream=binary", "--capacity", capacity, "--", s.self, s.dir, s.bin, "--answer-child", std::to_string(limit)};
+}
+
+void bench_worker_stream(const Settings& s, gw::Root& root, gw::Queue& q) {
+  const unsigned n = s.long_run ? 200'000 : 40'000;
+  for (const char* capacity : {"64", "256", "1000"}) {
+    const auto batch = static_cast<size_t>(std::atoi(capacity));
+    auto floor = [&] {
+      put_many(root, q, n, 256);
+      auto begin = Clock::now();
+      take_many(root, q, n, batch);
+      return n / seconds_since(begin);
+    };
+    auto ours = [&] {
+      put_many(root, q, n, 256);
+      auto how = streaming(s, capacity);
+      how.insert(how.begin(), "--drain");
+      return worker_rate(s, "worker", q, how);
+    };
+    Pair p = in_turns(s, floor, ours);
+    row("worker --stream, capacity " + std::string(capacity), p.ours, p.floor, 0, "take + ack, as many per sync");
+    row("  the same, against 20,000/s", p.ours, 20'000, 1.0, "20,000 per second");
+  }
+}
+
+void bench_worker(const Settings& s) {
+  auto root = open_root(s, "worker");
+  auto q = must(root->create_queue("q"), "create");
+  bench_worker_stream(s, *root, q);
+
+  const unsigned jobs = s.long_run ? 5'000 : 500;
+  const std::string list = s.dir + "/jobs";
+  {
+    File file(list);
+    std::string text;
+    for (unsigned i = 0; i < jobs; ++i) text += std::to_string(i) + "\n";
+    write_all(file.fd, text);
+  }
+  auto processes = [&] {
+    put_many(*root, q, jobs, 256);
+    return worker_rate(s, "worker", q, {"--drain", "--capacity", "4", "--", "true"});
+  };
+  if (system("command -v parallel >/dev/null 2>&1") == 0) {
+    Pair p = in_turns(s,
+                      [&] {
+                        auto begin = Clock::now();
+                        run_tool({"/bin/sh", "-c", "parallel -j4 true <\"$0\" >/dev/null 2>&1", list});
+                        return jobs / seconds_since(begin);
+                      },
+                      processes);
+    row("worker, a process per message, 4 at once", p.ours, p.floor, 1.0, "GNU parallel -j4 on the same job, nothing durable");
+  } else {
+    std::printf("worker, a process per message: skipped, GNU parallel is not installed\n");
+  }
+
+  const unsigned many = s.long_run ? 1'000'000 : 100'000, some = s.long_run ? 50'000 : 10'000;
+  auto small = open_root(s, "worker-few"), large = open_root(s, "worker-many");
+  auto sq = must(small->create_queue("q"), "create"), lq = must(large->create_queue("q"), "create");
+  put_many(*large, lq, many, 256);
+  Pair p = in_turns(s,
+                    [&] {
+                      put_many(*small, sq, some + 2'000, 256);
+                      return worker_rate(s, "worker-few", sq, streaming(s, "256", some));
+                    },
+                    [&] {
+                      put_many(*large, lq, some, 256);
+                      return worker_rate(s, "worker-many", lq, streaming(s, "256", some));
+                    });
+  row("worker --stream with " + short_number(many) + " waiting", p.ours, p.floor, 0.9, "the same with few waiting");
+}
+
 std::string file_system_name(const std::string& dir) {
   struct statfs f;
   if (statfs(dir.c_str(), &f) != 0) return "?";
@@ -558,7 +673,7 @@ int run(const Settings& s) {
   heading();
   const std::vector<std::pair<const char*, void (*)(const Settings&)>> all = {
       {"single", bench_single}, {"stream", bench_stream},   {"processes", bench_processes}, {"start", bench_start},
-      {"gateway", bench_gateway}, {"backlog", bench_backlog}, {"memory", bench_memory}};
+      {"gateway", bench_gateway}, {"backlog", bench_backlog}, {"memory", bench_memory}, {"worker", bench_worker}};
   for (auto& [name, function] : all)
     if (s.names.empty() || std::find(s.names.begin(), s.names.end(), name) != s.names.end()) function(s);
   return 0;
@@ -576,10 +691,11 @@ int main(int argc, char** argv) {
     else if (word == "--rounds" && i + 1 < argc) s.rounds = static_cast<unsigned>(std::atoi(argv[++i]));
     else words.push_back(word);
   }
-  if (words.size() < 2) die("usage: bench DIR BUILD [--long] [--rounds N] [single|stream|processes|start|gateway|backlog|memory]...");
+  if (words.size() < 2) die("usage: bench DIR BUILD [--long] [--rounds N] [single|stream|processes|start|gateway|backlog|memory|worker]...");
   s.dir = words[0];
   s.bin = words[1];
   if (words.size() == 4 && words[2] == "--put-child") return put_child(s, static_cast<unsigned>(std::atoi(words[3].c_str())));
+  if (words.size() == 4 && words[2] == "--answer-child") return answer_child(static_cast<unsigned>(std::atoi(words[3].c_str())));
   if (words.size() == 4 && words[2] == "--rss-child") return rss_child(s, words[3].c_str());
   s.names.assign(words.begin() + 2, words.end());
   return run(s);

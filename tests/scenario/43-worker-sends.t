@@ -82,6 +82,24 @@ run_exit 1 distributor worker --queue Q $quick -- sh -c 'seq 1 5000 | queue-insp
 same 0 "$(bodies Out)" 'more than one commit takes: none'
 like 'at most 4000' "$(header error NServiceBus.ExceptionInfo.Message)"
 
+# --- ids that the handler names -------------------------------------------------------------------------------------------------------------
+for body in same same other; do
+  printf %s "$body" | put
+done
+fresh_errors
+# shellcheck disable=SC2086
+run_exit 1 distributor worker --queue Q $quick -- sh -c 'queue-inspect put Out -q --id once; printf plain | queue-inspect put Other -q; gw-send -q --to A,B $sites --id once-too <"$GW_BODY_FILE"'
+same 'same 2' "$(queue-inspect take Out) $(bodies Other)" 'the same id and body again: one message, and the rest is sent'
+like "held messages were not sent: id 'once.*another body" "$(header error NServiceBus.ExceptionInfo.Message)" 'another body: nothing of it is sent'
+same 1 "$(queue-inspect list site.B --json | grep -c once-too)"
+fresh_errors
+printf x | put
+# shellcheck disable=SC2086
+run_exit 1 distributor worker --queue Q $quick -- sh -c 'echo a | queue-inspect put Out -q --id twice; echo b | queue-inspect put Out -q --id twice'
+like 'two messages with the id' "$(header error NServiceBus.ExceptionInfo.Message)"
+same 0 "$(bodies Out)"
+queue-inspect purge Other --all -q >purged
+
 # --- what is refused at once --------------------------------------------------------------------------------------------------------------
 printf x | put
 run_ok distributor worker --queue Q --drain -q -- sh -c '

@@ -61,8 +61,12 @@ same "$(seq 1 200)" "$(python3 -c 'import json, sys
 for line in open("seen"): print(json.loads(line)["body"])')" 'at most --capacity unanswered, in order; answers in any order'
 seq 1 3 | queue-inspect put Q --lines -q
 rm seen
-run_ok stream --drain -- python3 lines.py 'answer(seq) if len(open("seen").readlines()) == int(body) - int(body) + sum(1 for _ in open("seen")) else None'
-same 0 "$(count Q)" 'capacity 1'
+run_ok timeout 30 distributor worker --queue Q --stream --drain --capacity 1 -- python3 lines.py '
+time = __import__("time")
+time.sleep(0.1)
+import select
+answer(seq, "fail" if select.select([sys.stdin], [], [], 0)[0] else "ok")'
+same 0 "$(count error)" 'capacity 1: the next comes after the answer'
 
 # --- retry, fail -------------------------------------------------------------------------------------------------------------------------
 printf x | put --id r

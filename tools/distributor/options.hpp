@@ -1,6 +1,7 @@
 // What the words of a command line mean; options.cpp is the only file here that knows the parser.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,8 @@ namespace gw::distributor {
 
 struct WorkerOptions {
   std::string queue, handler_timeout, retry_increment, error_queue = "error", audit, job_log, on_expire, stream;
-  unsigned capacity = 1, retries = 3, immediate_retries = 5;
+  std::optional<unsigned> capacity;
+  unsigned retries = 3, immediate_retries = 5;
   bool once = false, drain = false, body_as_argument = false;
   std::vector<std::string> command;
 };

@@ -33,8 +33,13 @@ Result<Message> StreamSends::message_of(const AnswerSend& send, const Message& i
 }
 
 Result<void> StreamSends::add_sites(const AnswerSend& send, Message message, std::vector<HeldSend>& into) {
-  if (!config_) {
-    GW_TRY_ASSIGN(config_, load_config(settings_.config, false));
+  // The file may change; a bad one does not replace a good one (the worker has an event for that).
+  constexpr int64_t look_again_ms = 1000;
+  if (!config_ || monotonic_ms() > loaded_at_ms_ + look_again_ms) {
+    auto loaded = load_config(settings_.config, false);
+    if (!loaded && !config_) return std::move(loaded).error();
+    if (loaded) config_ = *std::move(loaded);
+    loaded_at_ms_ = monotonic_ms();
   }
   GW_TRY_ASSIGN(auto sites, resolve_sites(*config_, send.sites));
   for (const SiteConfig* site : sites) {

@@ -25,6 +25,7 @@ class StreamSends {
   Root& root_;
   const HandlerSettings& settings_;
   std::optional<Config> config_;  // read when a site is named first
+  int64_t loaded_at_ms_ = 0;      // monotonic
 };
 
 }  // namespace gw::distributor

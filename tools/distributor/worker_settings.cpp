@@ -8,7 +8,7 @@ namespace gw::distributor {
 
 namespace {
 
-constexpr unsigned capacity_max = 1000;
+constexpr unsigned capacity_max = 1000, stream_capacity_default = 256;
 
 Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
 
@@ -16,7 +16,7 @@ Result<void> check_options(const WorkerOptions& options) {
   if (options.queue.empty()) return usage("--queue is required");
   if (options.command.empty()) return usage("no command is given: expected -- CMD [ARG...]");
   if (options.once && options.drain) return usage("--once and --drain exclude each other");
-  if (options.capacity == 0 || options.capacity > capacity_max) return usage("--capacity: expected 1 to " + std::to_string(capacity_max));
+  if (options.capacity.has_value() && (*options.capacity == 0 || *options.capacity > capacity_max)) return usage("--capacity: expected 1 to " + std::to_string(capacity_max));
   for (const std::string* name : {&options.queue, &options.error_queue}) GW_TRY(check_queue_name(*name));
   if (!options.audit.empty()) GW_TRY(check_queue_name(options.audit));
   if (options.error_queue == options.queue || options.audit == options.queue)
@@ -61,7 +61,7 @@ Result<WorkerSettings> make_worker_settings(const WorkerOptions& options, const 
   settings.settler.endpoint = handler.endpoint;
   settings.settler.command = shell_words(options.command);
   settings.settler.once = options.once;
-  settings.capacity = options.capacity;
+  settings.capacity = options.capacity.has_value() ? *options.capacity : options.stream.empty() ? 1 : stream_capacity_default;
   settings.once = options.once;
   settings.drain = options.drain;
   settings.keep_expired = options.on_expire == "error";
