@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -160,6 +161,8 @@ class Dispatcher {
   std::unordered_map<std::string, size_t> site_by_key_;
   std::vector<SiteConfig> configured_sites_;  // also those that are not ours
   std::vector<GatewayQueue> gateway_queues_;
+  std::set<std::string> unlisted_seen_;  // outboxes of addresses that need not be looked at again before unlisted_again_ms_
+  int64_t unlisted_again_ms_ = 0;
   UniqueFd singleton_;
   SendLoop* send_loop_ = nullptr;
   std::unique_ptr<BodyDigester> digester_;

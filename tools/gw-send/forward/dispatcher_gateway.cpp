@@ -18,6 +18,7 @@ constexpr int64_t empty_claim_pause_ms = 50;     // next_due_ms() is a lower bou
 constexpr int64_t set_aside_ms = 5000;           // a message whose outbox takes nothing now lets others pass
 constexpr int64_t others_message_ms = 60'000;    // with --to: a site that only other forwarders know
 constexpr size_t looked_at_for_address = 16;
+constexpr int64_t unlisted_again_ms = 60'000;    // empty outboxes of addresses are looked at so often
 
 }  // namespace
 
@@ -31,6 +32,10 @@ struct Dispatcher::RoutedMessage {
 Result<void> Dispatcher::find_gateway_queues() {
   if (job_.mode == ForwardJob::Mode::listed) return {};
   GW_TRY_ASSIGN(auto names, root_.list_queues());
+  if (monotonic_ms() >= unlisted_again_ms_) {
+    unlisted_seen_.clear();
+    unlisted_again_ms_ = monotonic_ms() + unlisted_again_ms;
+  }
   for (const std::string& name : names) {
     if (is_gateway_queue(name)) {
       auto known = [&](const GatewayQueue& from) { return from.queue.name() == name; };
@@ -42,7 +47,8 @@ Result<void> Dispatcher::find_gateway_queues() {
     const auto key = site_of_outbox(name);
     if (!key || !is_unlisted_key(*key) || !job_.options.to.empty()) continue;
     auto known = site_by_key_.find(*key);
-    if (known == site_by_key_.end() || !sites_[known->second]->target) GW_TRY(adopt_unlisted(*key));
+    if (known != site_by_key_.end() && sites_[known->second]->target) continue;
+    if (unlisted_seen_.insert(*key).second) GW_TRY(adopt_unlisted(*key));
   }
   return {};
 }

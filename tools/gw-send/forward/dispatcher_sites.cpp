@@ -92,6 +92,7 @@ Result<void> Dispatcher::configure(const Config& config) {
   originating_site_ = originating_site(config.channels, settings_->reply_to_uri);
   read_published();
   configured_sites_ = config.sites;
+  unlisted_again_ms_ = 0;
   for (SitePtr& site : sites_) site->target.reset();
   for (const SiteConfig* site : chosen) configure_site(*site);
   if (send_loop_) send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
