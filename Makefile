@@ -231,7 +231,7 @@ interop: ## messages to and from the real NServiceBus.Gateway; INTEROP_LIB=DIR: 
 	@BUILD=$(BUILD) INTEROP_LIB='$(INTEROP_LIB)' tests/interop/run
 
 # --- installation: what is installed is what uninstall removes -------------------------------------------------------------
-INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(SHIMS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(MAN:man/%=$(mandir)/%) $(EXAMPLES:scripts/%=$(datadir)/%)
+INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(SHIMS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(bindir)/gw-channel-file $(MAN:man/%=$(mandir)/%) $(EXAMPLES:scripts/%=$(datadir)/%)
 ifneq ($(DESTDIR)$(PREFIX),$(subst $() ,,$(DESTDIR)$(PREFIX)))
   ifneq ($(filter install uninstall,$(MAKECMDGOALS)),)
     $(error DESTDIR and PREFIX must not contain spaces)
@@ -243,6 +243,7 @@ install: all ## into DESTDIR/PREFIX (/usr/local); the tree runs from any PREFIX
 	install -m 755 $(TOOLS:%=$(BUILD)/bin/%) $(DESTDIR)$(bindir)
 	$(if $(HELPERS)$(LIBEXEC_SCRIPTS),install -m 755 $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(LIBEXEC_SCRIPTS) $(DESTDIR)$(libexecdir))
 	install -m 644 $(SHIMS:%=$(BUILD)/libexec/gatepost/%) $(DESTDIR)$(libexecdir)
+	ln -sf ../libexec/gatepost/gw-channel-file $(DESTDIR)$(bindir)/gw-channel-file
 	$(foreach page,$(MAN),install -m 644 $(page) $(DESTDIR)$(mandir)/$(page:man/%=%)$(newline))
 	$(foreach file,$(EXAMPLES),install -m 644 $(file) $(DESTDIR)$(datadir)/$(file:scripts/%=%)$(newline))
 
