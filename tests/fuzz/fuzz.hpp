@@ -23,6 +23,8 @@ void message_text(std::string_view input);
 void message_binary(std::string_view input);
 void units(std::string_view input);
 void expression(std::string_view input);
+void envelope(std::string_view input);
+void channel_protocol(std::string_view input);
 
 inline constexpr Target targets[] = {
     {"wire-fields", wire_fields},
@@ -35,6 +37,8 @@ inline constexpr Target targets[] = {
     {"message-binary", message_binary},
     {"units", units},
     {"expression", expression},
+    {"envelope", envelope},
+    {"channel-protocol", channel_protocol},
 };
 
 /// A promise that an input broke.
