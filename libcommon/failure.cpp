@@ -38,4 +38,11 @@ void add_failure_headers(Headers& headers, const Failure& failure) {
   set_unless_empty(headers, header::processing_machine, failure.processing_machine);
 }
 
+PutOptions for_a_person(int64_t expires_at_ms) {
+  constexpr int64_t never = 253'402'300'799'000;  // the end of the year 9999
+  PutOptions how;
+  if (expires_at_ms != 0) how.expires_at_ms = never;
+  return how;
+}
+
 }  // namespace gw

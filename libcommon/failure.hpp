@@ -5,6 +5,7 @@
 #include <string>
 
 #include "message.hpp"
+#include "queue.hpp"
 
 namespace gw {
 
@@ -25,5 +26,9 @@ struct Failure {
 /// Makes `headers` those of a message in the error queue: adds what `failure` says, drops the counters of retries
 /// (NServiceBus.Retries, NServiceBus.FLRetries) and keeps NServiceBus.Retries.Timestamp. Older failure headers are replaced.
 void add_failure_headers(Headers& headers, const Failure& failure);
+
+/// How a message goes into an error or audit queue: those are read by people, for whom nothing is too late.
+/// `expires_at_ms`: when it expires where it is, 0: never.
+PutOptions for_a_person(int64_t expires_at_ms);
 
 }  // namespace gw

@@ -61,6 +61,14 @@ gw-send flush -q
 run_ok gw-send forward --drain --probe-interval 10ms
 plan_site store '200 OK'
 
+# --- what lies in the error queue does not expire there ---
+plan_site store '500 Broken'
+run_ok bash -c "echo x | gw-send --to Store1 --id mortal --ttl 1s"
+run_exit 1 gw-send forward --drain --retries 0
+sleep 1.1
+run_ok queue-inspect take error mortal
+plan_site store '200 OK'
+
 # --- hold and release ---
 run_ok queue-inspect hold site.Store1 --reason 'new till'
 send c1

@@ -22,14 +22,6 @@ std::string with_colon(const std::string& what, std::string_view more) {
   return what + ": " + std::string(more);
 }
 
-// Error and audit queues are read by people, for whom nothing is too late.
-PutOptions for_a_person(int64_t expires_at_ms) {
-  constexpr int64_t never = 253'402'300'799'000;  // the end of the year 9999
-  PutOptions how;
-  if (expires_at_ms != 0) how.expires_at_ms = never;
-  return how;
-}
-
 const char* outcome_word(Verdict verdict) {
   switch (verdict) {
     case Verdict::done: return "acked";

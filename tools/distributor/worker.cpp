@@ -149,7 +149,7 @@ void Worker::fill() {
 
 void Worker::start(Claim&& claim) {
   const MessageInfo& info = claim.info();
-  if (settings_.keep_expired && info.expires_at_ms != 0 && info.expires_at_ms < now_ms())
+  if (settings_.keep_expired && root_.expired(info))
     return settler_.reject(std::move(claim), "Gatepost.Expired", "expired at " + format_rfc3339(info.expires_at_ms));
   if (attempts_.interrupted(info) >= interruptions_max) return settler_.reject(std::move(claim), "Gatepost.Interrupted", "interrupted");
   auto started = runner_->start(std::move(claim), settler_);

@@ -164,7 +164,7 @@ Result<Transaction> Dispatcher::route_one(GatewayQueue& from, Claim&& claim, Rou
     failure.at_us = now_us();
     Message failed = message;
     add_failure_headers(failed.headers, failure);
-    transaction.put(error_queue_, std::move(failed));
+    transaction.put(error_queue_, std::move(failed), for_a_person(claim.info().expires_at_ms));
   }
   const bool is_reply = message.headers.get(header::message_intent) == "Reply";
   for (const SiteConfig& site : route.sites) {

@@ -355,7 +355,7 @@ std::vector<Transaction> Dispatcher::transactions_for(Settlement& settlement, st
     }
     transaction_of.push_back(index);
     Transaction& transaction = transactions[index];
-    if (item.failed) transaction.put(error_queue_, std::move(*item.failed));
+    if (item.failed) transaction.put(error_queue_, std::move(*item.failed), for_a_person(item.claim.info().expires_at_ms));
     if (item.defer)
       transaction.defer(std::move(item.claim), *item.defer);
     else
