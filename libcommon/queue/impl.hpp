@@ -375,6 +375,9 @@ class RootImpl {
   Result<void> write_format(FormatRecord& record);
   Result<void> make_root_shared(uint64_t epoch);
   ClockState clock_state();
+  /// For those who stay: an old jump is still waiting for somebody to say that it is right.
+  void warn_of_jump();
+  void tell_jump();
   ClockState change_clock();
   ClockMemory read_clock_file() const;
   Result<void> write_clock_file(const ClockMemory& memory);
@@ -411,7 +414,7 @@ class RootImpl {
   std::mutex numbers_mutex_;
   std::map<uint32_t, std::string> numbers_;
   std::atomic<int64_t> last_maintain_ms_{0};
-  std::atomic<bool> told_behind_{false};
+  std::atomic<bool> told_behind_{false}, told_jump_{false};
 };
 
 }  // namespace gw::queue_detail

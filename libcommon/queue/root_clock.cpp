@@ -111,8 +111,7 @@ ClockState RootImpl::change_clock() {
     r.clock_index.store(1 - index, std::memory_order_release);
     if (!first) event(Level::warn, "clock-stepped", {{"root", path_}, {"by_s", (state.offset_ms - before.offset_ms) / 1000}, {"now", format_rfc3339(now.wall_ms)}});
     if (!first || state.suspicious) remember_clock(state, now.wall_ms);
-    if (state.suspicious && (first || !before.suspicious))
-      event(Level::warn, "clock-ahead", {{"root", path_}, {"hint", "nothing is purged until 'gw-dedup purge --yes' says that the clock is right"}});
+    if (state.suspicious && (first || !before.suspicious)) tell_jump();
   }
   clock_lock_->unlock();
   if (!first) ring();  // who waits for a due time computes it again
@@ -138,6 +137,19 @@ RootClock RootImpl::clock() {
   else if (!told_behind_.exchange(true))
     event(Level::warn, "clock-behind", {{"root", path_}, {"behind_s", result.behind_ms / 1000}, {"highest_seen", format_rfc3339(high)}});
   return result;
+}
+
+void RootImpl::tell_jump() {
+  if (!told_jump_.exchange(true))
+    event(Level::warn, "clock-ahead", {{"root", path_}, {"hint", "nothing is purged until 'gw-dedup purge --yes' says that the clock is right"}});
+}
+
+void RootImpl::warn_of_jump() {
+  const RootClock now = clock();
+  if (now.may_purge)
+    told_jump_.store(false);
+  else if (now.behind_ms == 0)
+    tell_jump();
 }
 
 int64_t RootImpl::skew_ms() const {

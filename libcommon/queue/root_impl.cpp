@@ -469,7 +469,7 @@ void RootImpl::wait(uint32_t seen, int64_t timeout_ms) {
     r.waiters.fetch_sub(1);
   }
   try_recover(false);
-  clock();
+  warn_of_jump();
   if (monotonic_ms() - last_maintain_ms_.load() > 5'000) {
     last_maintain_ms_.store(monotonic_ms());
     if (auto kept = maintain(false); !kept) event(Level::warn, "upkeep-failed", {{"reason", kept.error().text}});
