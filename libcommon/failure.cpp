@@ -1,5 +1,6 @@
 #include "failure.hpp"
 
+#include "hash.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -36,6 +37,11 @@ void add_failure_headers(Headers& headers, const Failure& failure) {
   set_unless_empty(headers, header::exception_stack, cut(failure.stack_trace, failure_message_bytes_max));
   set_unless_empty(headers, header::processing_endpoint, failure.processing_endpoint);
   set_unless_empty(headers, header::processing_machine, failure.processing_machine);
+  if (failure.processing_machine.empty()) return;
+  // What tells hosts apart in the tools of NServiceBus: a number of 32 digits, always the same for one machine.
+  const Md5 host = md5(failure.processing_machine);
+  headers.set("$.diagnostics.hostid", hex(std::string_view(reinterpret_cast<const char*>(host.data()), host.size())));
+  headers.set("$.diagnostics.hostdisplayname", failure.processing_machine);
 }
 
 PutOptions for_a_person(int64_t expires_at_ms) {

@@ -33,6 +33,8 @@ TEST_CASE("failure: the headers of the error queue") {
   CHECK(headers.get("NServiceBus.ExceptionInfo.Message") == "503 Busy");
   CHECK(headers.get("NServiceBus.ProcessingEndpoint") == "HQ");
   CHECK(headers.get("NServiceBus.ProcessingMachine") == "vm1");
+  CHECK(headers.get("$.diagnostics.hostdisplayname") == "vm1");
+  CHECK(headers.get("$.diagnostics.hostid").size() == 32);
   CHECK(headers.find("NServiceBus.Retries") == nullptr);
   CHECK(headers.find("NServiceBus.FLRetries") == nullptr);
   CHECK(headers.find("NServiceBus.ExceptionInfo.Data.Key") == nullptr);
