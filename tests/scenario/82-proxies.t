@@ -12,16 +12,26 @@ haproxy=$(command -v haproxy || command -v /usr/sbin/haproxy)
 cat >config.xml <<'END'
 <gatepost>
   <Gateway Endpoint="Store1">
-    <Channels><Channel Address="http://127.0.0.1:PORT/Store1/" HeaderNames="Shop.Till"/></Channels>
+    <Channels>
+      <Channel Address="http://127.0.0.1:PORT/Store1/" HeaderNames="Shop.Till"/>
+      <Channel Address="http://127.0.0.1:PORT/V/" ChannelType="httpvnext"/>
+    </Channels>
   </Gateway>
 </gatepost>
 END
-# listener NAME: one more on the same root; sets port.
+# listener NAME [PORT]: one more on the same root; sets port.
 listener() {
-  sed "s/PORT/${2:-0}/" config.xml >"$1.xml"
+  port=${2:-$(free_port)}
+  sed "s/PORT/$port/" config.xml >"$1.xml"
   start_daemon "$1" gw-listen --config "$1.xml"
-  port=${ready_line#*127.0.0.1:}
-  port=${port%%/*}
+}
+# through_envelope: httpvnext passes the proxy as it is, with all headers in their case.
+through_envelope() {
+  run_ok gw-send --to V --site "V=http://127.0.0.1:$front/V/,httpvnext" --header 'Other.Name=1' --header 'a_b=2' --type Prices --wait delivered \
+    --timeout 20s config.xml
+  queue-inspect take Store1 --json >taken.json
+  same '["1","2","Prices"]' "$(jq -c '[.headers["Other.Name"], .headers["a_b"], .headers["NServiceBus.EnclosedMessageTypes"]]' taken.json)" \
+    "httpvnext keeps all headers"
 }
 listener listen1
 port1=$port
@@ -60,6 +70,7 @@ else
   like "400 Required header 'NServiceBus.Id' missing" "$out"
   wait_until 5 grep -q 'refused .*hint="no header of a gateway arrived.*Content-MD5.*ignore_invalid_headers off' listen1.err
   run_ok queue-inspect purge site.S --all
+  through_envelope
   kill_daemon nginx TERM
 
   sed -e "s/listen 8080/listen 127.0.0.1:$front/" -e "s/:8081 /:$port1 /" -e "s/:8082 /:$port2 /" "$examples/nginx.conf" >example.conf
@@ -104,6 +115,8 @@ else
   same '["7",null,"8","Prices"]' \
     "$(jq -c '[.headers["Shop.Till"], .headers["Other.Name"], .headers["other.name"], .headers["NServiceBus.EnclosedMessageTypes"]]' taken.json)" \
     "HeaderNames and the names of NServiceBus get their case back"
+
+  through_envelope
 
   # Under load one listener is killed, started again, then the other one; one is told to end.
   seq 2000 | sed 's/$/ line of a message/' | gw-send --to S --site "S=$url" --lines --ids -q >ids 2>send.err
