@@ -151,4 +151,35 @@ same "$(header far/1.request Content-Length)" "$(printf '%s' "$request" | wc -c)
 same null "$(printf '%s' "$request" | jq '.Headers.Date')" "no header that is not the message's"
 stop_daemon many
 
+# --- a limit of its own for each channel --------------------------------------------------------------------------------------
+port=$(free_port)
+slots() { # how many at once on the first channel
+  cat >slots.xml.new <<END
+<gatepost><Gateway Endpoint="Slots"><Channels><Channel Address="http://127.0.0.1:$port/a/" MaxConcurrency="$1"/>
+<Channel Address="http://127.0.0.1:$port/b/" MaxConcurrency="1"/></Channels></Gateway></gatepost>
+END
+  mv slots.xml.new slots.xml
+}
+put() { # PATH ID
+  curl -s -m 20 -X POST -H "NServiceBus.Id: $2" -H 'NServiceBus.CallType: SingleCallSubmit' --data-binary hello "http://127.0.0.1:$port$1"
+}
+slots 1
+start_daemon slots gw-listen --root "$T/recv" --config slots.xml
+exec 4<>"/dev/tcp/127.0.0.1/$port"
+printf 'POST /a/ HTTP/1.1\r\nHost: x\r\nNServiceBus.Id: slow\r\nNServiceBus.CallType: SingleCallSubmit\r\nContent-Length: 5\r\n\r\nhel' >&4
+put /a/ waits >waited &
+waiting=$!
+same OK "$(put /b/ other)" "another channel has its own places"
+check "the one place is taken" [ ! -s waited ]
+slots 2
+kill -HUP "${DAEMON[slots]}"
+wait "$waiting"
+same OK "$(cat waited)" "a second place, after the configuration has changed"
+printf 'lo' >&4
+read -r -t 10 line <&4
+like '^HTTP/1.1 200 ' "$line"
+exec 4>&-
+wait_until 10 has recv Slots 3
+stop_daemon slots
+
 done_testing
