@@ -74,6 +74,11 @@ Result<ForwardSettings> resolve_forward_settings(const ForwardOptions& options, 
   settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
   settings.error_queue = options.error_queue.empty() ? config.error_queue : options.error_queue;
   GW_TRY(check_queue_name(settings.error_queue));
+  if (options.cert.empty() != options.key.empty())
+    return Error{ExitCode::usage, 0, options.cert.empty() ? "--key without --cert: expected both" : "--cert without --key: expected both"};
+  settings.ca_file = options.cacert;
+  settings.client_cert = options.cert;
+  settings.client_key = options.key;
   GW_TRY(check_reply_to_uri(options.reply_to_uri));
   settings.reply_to_uri = options.reply_to_uri;
   return settings;

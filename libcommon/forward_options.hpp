@@ -27,11 +27,12 @@ struct ForwardOptions {
   std::string retries, retry_increment, retry_policy, outages, give_up_after, probe_interval;
   std::string max_transfers, rate, connect_timeout, answer_timeout;
   std::string reply_to_uri;
+  std::string cacert, cert, key;
   bool listed = false;  ///< take only the messages that stdin lists, end when they are done (gw-send --wait)
 };
 /// The options of `gw-send probe`, which the same program runs.
 struct ProbeOptions {
-  std::string to, size, endpoint, connect_timeout, answer_timeout;
+  std::string to, size, endpoint, connect_timeout, answer_timeout, cacert, cert, key;
   std::vector<std::string> sites, headers;
 };
 void define_probe_options(CLI::App& app, ProbeOptions& into);
@@ -48,6 +49,7 @@ struct ForwardSettings {
   std::string endpoint, error_queue = "error";
   std::string retry_policy;  ///< a program; empty: the schedule
   std::string reply_to_uri;  ///< of the command line; empty: what the channels say
+  std::string ca_file, client_cert, client_key;  ///< for https sites without their own
   unsigned max_transfers = max_transfers_default;
   uint64_t rate_bytes = 0;  ///< per second, 0: no limit
   int64_t connect_timeout_ms = connect_timeout_default_ms, answer_timeout_ms = answer_timeout_default_ms;

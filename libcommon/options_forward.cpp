@@ -15,6 +15,16 @@ const char probe_examples[] =
     "  gw-send probe --to Store1\n"
     "  gw-send probe --to 'Store*' --size 20M --json\n";
 
+namespace {
+
+void define_tls_options(CLI::App& app, std::string& cacert, std::string& cert, std::string& key) {
+  app.add_option("--cacert", cacert, "the CA of https sites without their own CaFile (PEM) [the system's]")->type_name("F");
+  app.add_option("--cert", cert, "the certificate to show to https sites without their own ClientCert (PEM)")->type_name("F");
+  app.add_option("--key", key, "its private key (PEM, mode 0400, 0440 or 0600)")->type_name("F");
+}
+
+}  // namespace
+
 void define_probe_options(CLI::App& app, ProbeOptions& into) {
   app.add_option("--to", into.to, "the sites to ask (keys, patterns, groups)")->type_name("SITES");
   app.add_option("--site", into.sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
@@ -23,6 +33,7 @@ void define_probe_options(CLI::App& app, ProbeOptions& into) {
   app.add_option("--endpoint", into.endpoint, "the name of this endpoint (header OriginatingEndpoint)")->type_name("E");
   app.add_option("--connect-timeout", into.connect_timeout, "longest wait for a connection [10s]")->type_name("T");
   app.add_option("--answer-timeout", into.answer_timeout, "longest wait for progress and for the answer [100s]")->type_name("T");
+  define_tls_options(app, into.cacert, into.cert, into.key);
 }
 
 void define_forward_options(CLI::App& app, ForwardOptions& into) {
@@ -44,6 +55,7 @@ void define_forward_options(CLI::App& app, ForwardOptions& into) {
   app.add_option("--rate", into.rate, "at most so many bytes of bodies a second")->type_name("SIZE/s");
   app.add_option("--connect-timeout", into.connect_timeout, "longest wait for a connection [10s]")->type_name("T");
   app.add_option("--answer-timeout", into.answer_timeout, "longest wait for progress and for the answer [100s]")->type_name("T");
+  define_tls_options(app, into.cacert, into.cert, into.key);
   app.add_flag("--listed", into.listed)->group("");
 }
 

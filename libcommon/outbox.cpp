@@ -16,7 +16,7 @@ constexpr std::string_view message_header_prefix = "NServiceBus.Header.";
 // What a first attempt has beside submit_head, at most: Host, Content-Length, Date; and a retry: two headers more.
 constexpr size_t lines_beside = 3, lines_of_retry = 2;
 constexpr size_t bytes_of_site = 300;  // OriginatingSite with an address that whoever stores a message does not know
-constexpr size_t bytes_beside = 160, bytes_of_retry = 160;  // without the host's name, which is in the URL
+constexpr size_t bytes_beside = 160, bytes_of_retry = 160, bytes_of_token = 512;  // without the host's name, which is in the URL
 
 /// Appends header lines of one request.
 class HeadWriter {
@@ -186,13 +186,13 @@ Result<void> check_http_limits(const Message& message, std::string_view url, con
   if (first.content_md5.empty()) first.content_md5 = "1B2M2Y8AsgTpgAmY7PhCfg==";
   const std::string head = submit_head(message, first);
   const bool adds_site = first.originating_site.empty();
-  const size_t lines = head_lines(head) + lines_beside + (adds_site ? 1 : 0) + (first.failures == 0 ? lines_of_retry : 0);
+  const size_t lines = head_lines(head) + lines_beside + (context.with_token ? 1 : 0) + (adds_site ? 1 : 0) + (first.failures == 0 ? lines_of_retry : 0);
   if (lines > http_headers_max)
     return Error{ExitCode::bad_data, 0,
                  "the message has " + std::to_string(message.headers.entries().size()) + " headers, which makes " + std::to_string(lines) +
                      " in a request, and http carries " + std::to_string(http_headers_max) + "; the channel type httpvnext carries more"};
   // Each line has CR LF on the wire and NUL here; the URL stands for the request line and Host.
-  const size_t bytes = head.size() + head_lines(head) + url.size() + bytes_beside + (adds_site ? bytes_of_site : 0) + (first.failures == 0 ? bytes_of_retry : 0);
+  const size_t bytes = head.size() + head_lines(head) + url.size() + bytes_beside + (context.with_token ? bytes_of_token : 0) + (adds_site ? bytes_of_site : 0) + (first.failures == 0 ? bytes_of_retry : 0);
   if (bytes > http_head_bytes_max)
     return Error{ExitCode::bad_data, 0,
                  "the message's headers take " + std::to_string(bytes) + " bytes in a request, and http carries " +

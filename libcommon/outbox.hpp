@@ -33,6 +33,7 @@ struct RequestContext {
   bool without_site = false;          ///< what the message says is where it goes, not where it comes from
   bool original_version_1 = false;    ///< receivers of versions 3, 4 and gateway 1 want two headers more
   bool lower_case_names = false;
+  bool with_token = false;            ///< an Authorization line comes with it
   std::string content_md5;            ///< base64; empty: left out, added later
 };
 

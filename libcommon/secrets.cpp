@@ -126,6 +126,7 @@ Result<LinkSecrets> read_link_secrets(const SiteConfig& site) {
     return bad(std::string(site.client_cert.empty() ? "CaFile" : "ClientCert") + " with the address '" + site.address + "', expected https://");
   if (site.proxy.empty() && !site.proxy_user_file.empty()) return bad("ProxyUserFile without Proxy, expected both or none");
   LinkSecrets secrets;
+  secrets.proxy = site.proxy;
   GW_TRY(read_into(secrets.ca_pem, site.ca_file, read_named_file));
   GW_TRY(read_into(secrets.cert_pem, site.client_cert, read_named_file));
   GW_TRY(read_into(secrets.key_pem, site.client_key, read_secret_file));
@@ -142,6 +143,13 @@ Result<LinkSecrets> read_link_secrets(const SiteConfig& site) {
     if (secrets.proxy_user.find(':') == std::string::npos) return bad("'" + site.proxy_user_file + "' has no ':' in its first line, expected USER:PASSWORD");
   }
   return secrets;
+}
+
+std::vector<std::string> link_files(const SiteConfig& site) {
+  std::vector<std::string> files;
+  for (const std::string& path : {site.ca_file, site.client_cert, site.client_key, site.token_file, site.proxy_user_file})
+    if (!path.empty()) files.push_back(path);
+  return files;
 }
 
 Result<void> check_channel_security(const ChannelConfig& channel) {
@@ -207,6 +215,15 @@ std::string files_stamp(const std::vector<std::string>& paths) {
     stamp += ";";
   }
   return stamp;
+}
+
+bool FilesWatch::changed(const std::vector<std::string>& paths) {
+  std::string now = files_stamp(paths);
+  const bool settled = now == seen_;
+  seen_ = std::move(now);
+  if (!settled || seen_ == used_) return false;
+  used_ = seen_;
+  return true;
 }
 
 }  // namespace gw

@@ -42,10 +42,13 @@ class TokenSet {
 struct LinkSecrets {
   std::string ca_pem, cert_pem, key_pem;
   std::string token;       ///< the first one of its file
-  std::string proxy_user;  ///< user:password
+  std::string proxy, proxy_user;  ///< its URL; user:password
 };
 /// Reads and checks all files of a site: that they are there, private, and fit each other. config or no_permission.
 Result<LinkSecrets> read_link_secrets(const SiteConfig& site);
+
+/// The files that it reads.
+std::vector<std::string> link_files(const SiteConfig& site);
 
 /// The same for a channel that we listen on.
 struct ChannelSecrets {
@@ -61,5 +64,16 @@ Result<void> check_config_files(const Config& config);
 
 /// Changes when one of the files does: which they are, how large, when changed.
 std::string files_stamp(const std::vector<std::string>& paths);
+
+/// Notices files that are other ones, once they have stopped changing: a certificate comes before its key. Ask once a second.
+class FilesWatch {
+ public:
+  void begin(const std::vector<std::string>& paths) { used_ = seen_ = files_stamp(paths); }
+  /// True once after a change.
+  bool changed(const std::vector<std::string>& paths);
+
+ private:
+  std::string used_, seen_;
+};
 
 }  // namespace gw

@@ -89,24 +89,6 @@ std::vector<std::string> security_files(const std::vector<Channel>& channels) {
   return files;
 }
 
-/// Notices new certificates, keys and tokens once they have stopped changing: a certificate comes before its key.
-class SecurityWatch {
- public:
-  void begin(const std::vector<Channel>& channels) { used_ = seen_ = files_stamp(security_files(channels)); }
-  /// True once after a change.
-  bool changed(const std::vector<Channel>& channels) {
-    std::string now = files_stamp(security_files(channels));
-    const bool settled = now == seen_;
-    seen_ = std::move(now);
-    if (!settled || seen_ == used_) return false;
-    used_ = seen_;
-    return true;
-  }
-
- private:
-  std::string used_, seen_;
-};
-
 class Listener {
  public:
   Listener(ConfigWatch config_file, const Options& options, Settings settings, std::unique_ptr<Root> root)
@@ -134,7 +116,7 @@ class Listener {
   std::optional<HeldMessages> held_;
   std::optional<Receiver> receiver_;
   std::optional<Servers> servers_;
-  SecurityWatch security_;
+  FilesWatch security_;  // certificates, keys and tokens
   std::optional<ProgramChannels> programs_;
 };
 
@@ -212,7 +194,7 @@ void Listener::wait_for_end() {
     eventfd_t count = 0;
     if (::poll(&wake, 1, static_cast<int>(tick_ms)) > 0) ::eventfd_read(signal_event(), &count);
     if (Signals::take_reload() || config_file_.changed()) reload();
-    if (security_.changed(settings_.channels)) watch_security();
+    if (security_.changed(security_files(settings_.channels))) watch_security();
     if (Signals::stop_requested()) return;
     // What a listener that was killed has left on the way is decided within seconds, also if nobody takes from the queue.
     if (auto recovered = root_->recover_dead_owners(); !recovered) event(Level::error, "recovery-failed", {{"reason", recovered.error().text}});
@@ -263,7 +245,7 @@ void Listener::refuse_reload(const Error& error) {
 }
 
 void Listener::use_channels() {
-  security_.begin(settings_.channels);
+  security_.begin(security_files(settings_.channels));
   servers_->set_tls(settings_.channels);
   receiver_->set_channels(settings_.channels);
   programs_->use(by_programs(settings_.channels));

@@ -53,6 +53,7 @@ Result<void> check_message(const Message& message, const std::vector<Destination
     if (!speaks_http(destination.site)) continue;
     RequestContext context;
     context.original_version_1 = destination.site.legacy_mode;
+    context.with_token = !destination.site.token_file.empty();
     GW_TRY(check_http_limits(copy_for(message, destination), destination.site.address, context));
   }
   return {};

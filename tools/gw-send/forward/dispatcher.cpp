@@ -168,6 +168,7 @@ bool Dispatcher::tick() {
   if (now - ticked_ms_ < tick_ms) return true;
   ticked_ms_ = now;
   if (job_.mode != ForwardJob::Mode::listed) reload_if_changed();
+  reread_links();
   look_at_clocks();
   look_for_other_forwarders();
   read_published();

@@ -21,6 +21,7 @@
 #include "body_digest.hpp"
 #include "config_watch.hpp"
 #include "forward_options.hpp"
+#include "link.hpp"
 #include "outcome_store.hpp"
 #include "policy_runner.hpp"
 #include "queue.hpp"
@@ -80,7 +81,10 @@ class Dispatcher {
   // configuration (dispatcher_sites.cpp)
   Result<Config> read_config();
   Result<void> configure(const Config& config);
-  void configure_site(const SiteConfig& config);
+  void configure_site(const SiteConfig& config, LinkPtr link);
+  Result<void> configure_unlisted(const SiteConfig& site);
+  std::vector<std::string> watched_files() const;
+  void reread_links();
   void reload_now();
   void reload_if_changed();
   Result<void> take_singletons();
@@ -152,6 +156,7 @@ class Dispatcher {
   std::unique_ptr<OutcomeStore> store_;  // null: there was no room to make it
   ForwardJob job_;
   ConfigWatch config_file_;
+  FilesWatch link_watch_;  // certificates and tokens of sites
   std::shared_ptr<const ForwardSettings> settings_;
   std::string originating_site_;  // of the command line or the configuration; empty: what the listeners of this root have published
   std::map<std::string, std::string> published_sites_;

@@ -68,7 +68,7 @@ Result<void> Dispatcher::adopt_unlisted(const std::string& key) {
   const SiteConfig* configured = site_with_address(configured_sites_, *at);
   SiteConfig site = configured ? *configured : unlisted_site(*at);
   site.key = key;
-  configure_site(site);
+  GW_TRY(configure_unlisted(site));
   return open_outboxes();
 }
 
@@ -185,7 +185,7 @@ Result<Queue> Dispatcher::outbox_for(const SiteConfig& site) {
   const bool adopt = is_unlisted_key(site.key) && job_.options.to.empty();
   auto known = site_by_key_.find(site.key);
   if (adopt && (known == site_by_key_.end() || !sites_[known->second]->target)) {
-    configure_site(site);
+    GW_TRY(configure_unlisted(site));
     known = site_by_key_.find(site.key);
   }
   if (known == site_by_key_.end()) return root_.create_queue(outbox_of_site(site.key));

@@ -36,6 +36,7 @@ std::string describe(const Transfer& transfer) {
   const HttpAnswer& answer = transfer.answer;
   if (answer.word == HttpAnswer::Word::refuse) return "refused: " + answer.reason;
   if (answer.word == HttpAnswer::Word::retry) return answer.reason.empty() ? "retry" : answer.reason;
+  if (answer.status == 0 && answer.tls_failed) return answer.error;
   if (answer.status == 0) return answer.error.empty() ? "no answer" : "no answer: " + answer.error;
   std::string text = std::to_string(answer.status);
   if (!answer.reason.empty()) text += " " + answer.reason;

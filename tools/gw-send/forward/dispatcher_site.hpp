@@ -75,6 +75,7 @@ struct Dispatcher::Site {
   std::string key;
   std::shared_ptr<const Target> target;  ///< null: not configured (any more)
   std::shared_ptr<const Target> target_before;  ///< the last one
+  SiteConfig config;                     ///< what it was made from
   bool supported = true;                 ///< we speak the channel's language
   Queue queue;
   UniqueFd singleton;   ///< with --to: the lock of this site

@@ -4,6 +4,7 @@
 #include "config_names.hpp"
 #include "diag.hpp"
 #include "dispatcher_site.hpp"
+#include "link.hpp"
 #include "outbox.hpp"
 #include "process.hpp"
 #include "program.hpp"
@@ -13,8 +14,9 @@
 namespace gw {
 namespace {
 
-std::shared_ptr<const Target> make_target(const SiteConfig& config) {
+std::shared_ptr<const Target> make_target(const SiteConfig& config, LinkPtr link) {
   auto target = std::make_shared<Target>();
+  target->link = std::move(link);
   target->key = config.key;
   target->url = config.address;
   target->type = config.channel_type;
@@ -40,10 +42,6 @@ std::string at_line(const Config& config, const SiteConfig& site) {
 /// What a site needs and we do not have: its messages stay where they are rather than go without it.
 std::string what_is_missing(const SiteConfig& config) {
   if (!is_http_type(config.channel_type) && !find_channel_program(config.channel_type)) return "the channel type '" + config.channel_type + "'";
-  if (!config.client_cert.empty() || !config.client_key.empty()) return "client certificates";
-  if (!config.ca_file.empty()) return "CaFile";
-  if (!config.token_file.empty()) return "TokenFile";
-  if (!config.proxy.empty() || !config.proxy_user_file.empty()) return "proxies";
   return "";
 }
 
@@ -87,6 +85,12 @@ Result<void> Dispatcher::configure(const Config& config) {
   if (!settings.retry_policy.empty()) {
     GW_TRY_ASSIGN(policy_program, find_program(settings.retry_policy));
   }
+  std::vector<std::pair<SiteConfig, LinkPtr>> links;
+  for (const SiteConfig* site : chosen) {
+    SiteConfig whole = with_default_certificates(*site, settings);
+    GW_TRY_ASSIGN(LinkPtr link, read_link(whole, config.path));
+    links.emplace_back(std::move(whole), std::move(link));
+  }
   settings_ = std::make_shared<const ForwardSettings>(std::move(settings));
   policy_program_ = std::move(policy_program);
   originating_site_ = originating_site(config.channels, settings_->reply_to_uri);
@@ -94,18 +98,50 @@ Result<void> Dispatcher::configure(const Config& config) {
   configured_sites_ = config.sites;
   unlisted_again_ms_ = 0;
   for (SitePtr& site : sites_) site->target.reset();
-  for (const SiteConfig* site : chosen) configure_site(*site);
+  for (auto& [site, link] : links) configure_site(site, std::move(link));
+  link_watch_.begin(watched_files());
   if (send_loop_) send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
   error_queue_ = Queue();
   return open_error_queue();
 }
 
-void Dispatcher::configure_site(const SiteConfig& config) {
+Result<void> Dispatcher::configure_unlisted(const SiteConfig& site) {
+  const SiteConfig whole = with_default_certificates(site, *settings_);
+  GW_TRY_ASSIGN(LinkPtr link, read_link(whole, config_file_.path()));
+  configure_site(whole, std::move(link));
+  return {};
+}
+
+std::vector<std::string> Dispatcher::watched_files() const {
+  std::vector<std::string> files;
+  for (const SitePtr& site : sites_)
+    if (site->target)
+      for (std::string& file : link_files(site->config)) files.push_back(std::move(file));
+  return files;
+}
+
+/// New certificates and tokens count from the next request on. A site whose new files are no good keeps the old ones.
+void Dispatcher::reread_links() {
+  if (!link_watch_.changed(watched_files())) return;
+  for (SitePtr& site : sites_) {
+    if (!site->target || link_files(site->config).empty()) continue;
+    auto link = read_link(site->config, config_file_.path());
+    if (!link) {
+      event(Level::error, "certificates-rejected", {{"site", site->key}, {"reason", link.error().text}});
+      continue;
+    }
+    site->target = site->target_before = make_target(site->config, *std::move(link));
+    event(Level::info, "certificates-read", {{"site", site->key}});
+  }
+}
+
+void Dispatcher::configure_site(const SiteConfig& config, LinkPtr link) {
   const auto [known, added] = site_by_key_.try_emplace(config.key, sites_.size());
   if (added) sites_.push_back(std::make_unique<Site>(sites_.size(), config.key, settings_->policy.probe_interval_ms));
   Site& site = *sites_[known->second];
   const bool moved = site.target_before && site.target_before->url != config.address;
-  site.target = site.target_before = make_target(config);
+  site.config = config;
+  site.target = site.target_before = make_target(config, std::move(link));
   site.look = true;
   look_at_window(site);
   if (moved) site.circuit.probe_now(monotonic_ms());  // another address may answer

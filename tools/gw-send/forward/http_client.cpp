@@ -42,6 +42,7 @@ struct Slot {
   std::vector<curl_slist> lines;  // points into request.head: no copies
   std::array<char, CURL_ERROR_SIZE> error{};
   uint64_t body_offset = 0;
+  std::shared_ptr<const LinkSecrets> link;  // what the handle is set to
   size_t index = 0;  // in the list of those in flight
   bool too_long = false;
   std::string retry_after, date;  // headers of the answer
@@ -122,6 +123,11 @@ void set_up(Slot& slot) {
   set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   set(easy, CURLOPT_FOLLOWLOCATION, 0L);
   set(easy, CURLOPT_PROXY, "");  // else http_proxy of the environment would be obeyed
+  set(easy, CURLOPT_NOPROXY, "");
+  set(easy, CURLOPT_HEADEROPT, static_cast<long>(CURLHEADER_SEPARATE));  // a proxy gets no header of ours
+  set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  set(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+  set(easy, CURLOPT_SSL_VERIFYHOST, 2L);
   set(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
   set(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
   set(easy, CURLOPT_BUFFERSIZE, answer_buffer_bytes);
@@ -163,6 +169,8 @@ void lower_case_all(Slot& slot) {
 
 /// curl wants a linked list; its nodes stand in a vector and point into the head.
 void link_lines(Slot& slot) {
+  if (slot.request.link && !slot.request.link->token.empty())
+    slot.request.head.append("Authorization: Bearer " + slot.request.link->token).push_back('\0');
   if (slot.request.lower_case_names) lower_case_all(slot);
   // "Name:" without a value takes a header of curl's own out.
   for (std::string_view unwanted : {"Expect:", "Accept:"}) slot.request.head.append(unwanted).push_back('\0');
@@ -183,8 +191,45 @@ void link_lines(Slot& slot) {
   for (size_t i = 1; i < slot.lines.size(); ++i) slot.lines[i - 1].next = &slot.lines[i];
 }
 
+/// The bytes stay where they are: the handle keeps its link.
+void set_blob(CURL* easy, CURLoption option, const std::string& pem) {
+  curl_blob blob{const_cast<char*>(pem.data()), pem.size(), CURL_BLOB_NOCOPY};
+  set(easy, option, pem.empty() ? nullptr : &blob);
+}
+
+/// Certificates, and the way through a proxy. A CA of the site's own replaces the system's, whose directory would count beside it.
+void set_link(Slot& slot) {
+  static const LinkSecrets nothing;
+  if (slot.link == slot.request.link) return;
+  slot.link = slot.request.link;
+  CURL* easy = slot.easy.get();
+  const LinkSecrets& link = slot.link ? *slot.link : nothing;
+  set_blob(easy, CURLOPT_CAINFO_BLOB, link.ca_pem);
+  set_blob(easy, CURLOPT_SSLCERT_BLOB, link.cert_pem);
+  set_blob(easy, CURLOPT_SSLKEY_BLOB, link.key_pem);
+  set(easy, CURLOPT_CAPATH, link.ca_pem.empty() ? curl_version_info(CURLVERSION_NOW)->capath : nullptr);
+  set(easy, CURLOPT_PROXY, link.proxy.c_str());
+  set(easy, CURLOPT_PROXYUSERPWD, link.proxy_user.empty() ? nullptr : link.proxy_user.c_str());
+}
+
+/// Did TLS fail, in the handshake or by an alert after it?
+bool is_tls_failure(CURLcode code, std::string_view text) {
+  switch (code) {
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_CLIENTCERT: return true;
+    default: return text.starts_with("OpenSSL SSL_");  // reading or writing
+  }
+}
+
 void set_request(Slot& slot) {
   CURL* easy = slot.easy.get();
+  set_link(slot);
   const HttpRequest& request = slot.request;
   set(easy, CURLOPT_URL, request.url->c_str());
   set(easy, CURLOPT_HTTPHEADER, slot.lines.data());
@@ -330,6 +375,7 @@ void HttpClient::Impl::finish(Slot& slot, CURLcode code, const Done& done) {
     answer.error = "the answer is longer than " + std::to_string(answer_bytes_max) + " bytes";
   else if (code != CURLE_OK)
     answer.error = slot.error[0] != '\0' ? slot.error.data() : curl_easy_strerror(code);
+  answer.tls_failed = code != CURLE_OK && is_tls_failure(code, answer.error);
   if (code == CURLE_OPERATION_TIMEDOUT) answer.status = 0;
   HttpAnswer result = std::move(answer);
   void* user = slot.user;

@@ -8,6 +8,7 @@
 
 #include "message.hpp"
 #include "result.hpp"
+#include "secrets.hpp"
 
 namespace gw {
 
@@ -29,6 +30,7 @@ struct HttpRequest {
   const std::string* url = nullptr;
   std::string head;            ///< lines `Name: value`, each ended by NUL
   const Body* body = nullptr;
+  std::shared_ptr<const LinkSecrets> link;  ///< null: nothing but the URL
   bool lower_case_names = false;  ///< of all lines, those of the library too
   Upload* upload = nullptr;    ///< instead of the body
   int64_t connect_timeout_ms = 10'000;
@@ -44,6 +46,7 @@ struct HttpAnswer {
   std::string body;        ///< at most answer_bytes_max
   bool complete = false;   ///< the whole answer arrived
   std::string error;       ///< why not, in the library's words
+  bool tls_failed = false;  ///< that was about TLS
   int64_t retry_after_ms = 0;
 
   bool answered() const { return status != 0 || word != Word::none; }

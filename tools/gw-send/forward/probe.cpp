@@ -10,6 +10,7 @@
 #include "diag.hpp"
 #include "hash.hpp"
 #include "http_client.hpp"
+#include "link.hpp"
 #include "json.hpp"
 #include "outbox.hpp"
 #include "table.hpp"
@@ -180,11 +181,12 @@ void print_report(const Report& report) {
   if (report.hint) event(Level::warn, "probe-hint", {{"site", report.site->key}, {"hint", *report.hint}});
 }
 
-Report ask(HttpClient& client, const SiteConfig& site, const Message& message, const ForwardSettings& settings) {
+Report ask(HttpClient& client, const SiteConfig& site, LinkPtr link, const Message& message, const ForwardSettings& settings) {
   Report report;
   report.site = &site;
   HttpRequest request;
   request.url = &site.address;
+  request.link = std::move(link);
   request.head = probe_head(message, site);
   report.sent = lines_of_head(request.head);
   request.body = &message.body;
@@ -231,12 +233,16 @@ Result<ExitCode> probe_sites(const ProbeOptions& options, const CommonOptions& c
   forward.endpoint = options.endpoint;
   forward.connect_timeout = options.connect_timeout;
   forward.answer_timeout = options.answer_timeout;
+  forward.cacert = options.cacert;
+  forward.cert = options.cert;
+  forward.key = options.key;
   GW_TRY_ASSIGN(ForwardSettings settings, resolve_forward_settings(forward, config));
   GW_TRY_ASSIGN(auto client, HttpClient::create());
   const Message message = probe_message(options, settings.endpoint, size);
   ExitCode code = ExitCode::ok;
   for (const SiteConfig* site : sites) {
-    const Report report = ask(*client, *site, message, settings);
+    GW_TRY_ASSIGN(LinkPtr link, read_link(with_default_certificates(*site, settings), config.path));
+    const Report report = ask(*client, *site, std::move(link), message, settings);
     common.json ? print_json(report) : print_report(report);
     code = worse(code, report.code);
   }

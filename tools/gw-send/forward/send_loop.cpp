@@ -104,6 +104,7 @@ void SendLoop::start(Lane& lane, TransferPtr transfer, int64_t now) {
 void SendLoop::start_request(Transfer* transfer, uint64_t rate) {
   HttpRequest request;
   request.url = &transfer->target->url;
+  request.link = transfer->target->link;
   request.head = std::move(transfer->head);
   request.head += date_line();
   request.head += '\0';

@@ -22,6 +22,7 @@ struct Target {
   unsigned concurrency = 4;
   uint64_t rate_bytes = 0;  ///< per second, 0: no limit
   std::string window;       ///< "22:00-05:00", empty: always
+  std::shared_ptr<const LinkSecrets> link;  ///< null: nothing but the URL
   bool lower_case_names = false, original_version_1 = false;
 };
 
