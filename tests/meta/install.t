@@ -3,6 +3,7 @@
 # timeout: 300
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+. "$SRC/tests/tls-lib.sh"
 
 make_here() { make -C "$SRC" --no-print-directory BUILD="$BUILD" "$@"; }
 # It must be built already: a test builds nothing.
@@ -26,6 +27,12 @@ run_ok "$T/elsewhere/bin/queue-inspect" create q
 if [ -x "$T/elsewhere/bin/gw-send" ]; then
   run_ok "$T/elsewhere/bin/gw-send" forward --once
 fi
+# TLS needs two libraries beside it.
+make_ca ours && make_cert server ours DNS:localhost
+start_daemon listen "$T/elsewhere/bin/gw-listen" --endpoint E --channel https://localhost:0/ --tls-cert server.pem --tls-key server.key
+run_ok curl -sS -m 20 --cacert ours.pem -o /dev/null "${ready_line#ready }"
+like "$T/elsewhere/libexec/gatepost/libssl.so" "$(cat "/proc/$daemon_pid/maps")"
+stop_daemon listen
 mv "$T/elsewhere" "$T/there"
 run_ok make_here uninstall PREFIX="$T/there"
 same "$T/there/bin/mine" "$(find "$T/there" ! -type d)" "what was there before is left, and nothing else"
