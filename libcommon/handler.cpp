@@ -242,7 +242,8 @@ std::vector<std::string> environment_with(const HandlerSettings& settings, const
     if (std::none_of(own.begin(), own.end(), [&](const auto& o) { return name == o.first; })) list.emplace_back(*variable);
   }
   for (const auto& [name, value] : own) {
-    if (value.empty() && (std::string_view(name) == "GW_CONFIG" || std::string_view(name) == "GW_OUTBOX")) continue;
+    const bool optional = std::string_view(name) == "GW_CONFIG" || std::string_view(name) == "GW_OUTBOX" || std::string_view(name) == "GW_ATTACHMENTS";
+    if (value.empty() && optional) continue;
     if (value.find('\0') != std::string::npos || value.size() > environment_value_bytes_max) continue;
     list.push_back(std::string(name) + "=" + value);
   }
@@ -267,7 +268,8 @@ std::vector<std::string> stream_environment(const HandlerSettings& settings) {
 }
 
 std::vector<std::string> handler_environment(const HandlerSettings& settings, const MessageInfo& info, const Message& message,
-                                             const std::string& headers_file, const std::string& body_file, const std::string& outbox) {
+                                             const std::string& headers_file, const std::string& body_file, const std::string& outbox,
+                                             const std::string& attachments) {
   const std::string id = message.id();
   return environment_with(settings, {
       {"GW_MESSAGE_ID", id},
@@ -282,6 +284,7 @@ std::vector<std::string> handler_environment(const HandlerSettings& settings, co
       {"GW_HEADERS_FILE", headers_file},
       {"GW_BODY_FILE", body_file},
       {"GW_OUTBOX", outbox},
+      {"GW_ATTACHMENTS", attachments},
       {"GW_ROOT", settings.root},
       {"GW_CONFIG", settings.config},
   });
@@ -347,6 +350,11 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
     in = UniqueFd(::open(body_path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!in) return errno_error("open", body_path, errno);
   }
+  std::optional<OpenAttachments> attachments;
+  if (auto of_message = attachments_of(message.headers, settings.root); !of_message.empty()) {
+    GW_TRY_ASSIGN(auto opened, OpenAttachments::create(settings.root, of_message));
+    attachments.emplace(std::move(opened));
+  }
   GW_TRY_ASSIGN(Pipe out, open_pipe());
   GW_TRY_ASSIGN(Pipe err, open_pipe());
   std::string outbox;
@@ -354,7 +362,8 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
     GW_TRY_ASSIGN(outbox, settings.outboxes->make_directory(stem));
   }
   ChildSpec spec{
-      settings.program, std::move(arguments), handler_environment(settings, info, message, scratch.path() + "/" + headers_name, body_path, outbox),
+      settings.program, std::move(arguments),
+      handler_environment(settings, info, message, scratch.path() + "/" + headers_name, body_path, outbox, attachments ? attachments->path() : ""),
       in.get(),         out.out.get(),      err.out.get()};
   auto child = Child::start(spec);
   if (!child) {
@@ -369,6 +378,7 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
   run->outbox_ = std::move(outbox);
   run->outbox_name_ = stem;
   run->outboxes_ = settings.outboxes;
+  if (attachments) run->attachments_.emplace(*std::move(attachments));
   run->out_pipe_ = std::move(out.in);
   run->err_pipe_ = std::move(err.in);
   run->started_at_ms_ = now_ms();

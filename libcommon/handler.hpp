@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "held_sends.hpp"
+#include "open_attachments.hpp"
 #include "process.hpp"
 #include "queue.hpp"
 #include "result.hpp"
@@ -101,7 +103,7 @@ std::string message_key(const std::string& queue, const std::string& id, uint64_
 /// out.
 std::vector<std::string> handler_environment(const HandlerSettings& settings, const MessageInfo& info, const Message& message,
                                              const std::string& headers_file, const std::string& body_file,
-                                             const std::string& outbox = "");
+                                             const std::string& outbox = "", const std::string& attachments = "");
 
 /// The environment of a handler that gets many messages: nothing of any of them.
 std::vector<std::string> stream_environment(const HandlerSettings& settings);
@@ -111,7 +113,8 @@ class HandlerRun {
  public:
   static constexpr int64_t kill_after_term_ms = 10'000;
 
-  /// config: the command cannot be executed. bad_data: the message's body cannot be read, or cannot be an argument. Anything else: there is no room for it now
+  /// config: the command cannot be executed. bad_data: the message's body or an attachment cannot be read, or the body cannot be an
+  /// argument. Anything else: there is no room for it now
   /// (processes, descriptors, disk).
   static Result<std::unique_ptr<HandlerRun>> start(const HandlerSettings& settings, ScratchDir& scratch, const MessageInfo& info,
                                                    const Message& message);
@@ -144,6 +147,7 @@ class HandlerRun {
   std::vector<std::string> files_;
   std::string outbox_, outbox_name_;
   ScratchDir* outboxes_ = nullptr;
+  std::optional<OpenAttachments> attachments_;
   UniqueFd out_pipe_, err_pipe_;
   Output out_, err_;
   HandlerOutcome outcome_;

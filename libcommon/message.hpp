@@ -38,6 +38,7 @@ inline constexpr std::string_view exception_stack = "NServiceBus.ExceptionInfo.S
 inline constexpr std::string_view processing_endpoint = "NServiceBus.ProcessingEndpoint";
 inline constexpr std::string_view processing_machine = "NServiceBus.ProcessingMachine";
 inline constexpr std::string_view file_name = "Gatepost.FileName";
+inline constexpr std::string_view data_bus_prefix = "NServiceBus.DataBus.";  ///< of properties; the value is the key of a blob
 }  // namespace header
 
 inline constexpr size_t message_id_bytes_max = 255;

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <span>
 
+#include "attached_files.hpp"
 #include "diag.hpp"
 #include "hash.hpp"
 #include "held_sends.hpp"
@@ -203,6 +204,7 @@ struct MessageSource::Impl {
   CommonOptions common;
   Plan plan;
   Headers preset;
+  AttachedFiles attached;
   UniqueFd input, directory, sent;
   std::string input_name;
   std::string endpoint, machine;
@@ -260,6 +262,7 @@ Draft MessageSource::Impl::draft() {
   if (!options.content_type.empty()) headers.set(header::content_type, options.content_type);
   if (!options.type.empty()) headers.set(header::enclosed_message_types, options.type);
   if (plan.ttl_ms) headers.set(header::time_to_be_received, format_timespan(*plan.ttl_ms));
+  attached.add_headers(headers);
   if (plan.delay_ms) made.due_at_ms = now / 1000 + *plan.delay_ms;
   if (plan.at_ms) made.due_at_ms = *plan.at_ms;
   made.unique_for_ms = plan.unique_for_ms;
@@ -324,9 +327,11 @@ Result<void> MessageSource::Impl::flush() {
   batch.swap(pending);
   pending_bytes = 0;
   const auto told = to_tell(batch);
+  GW_TRY(attached.renew());
   GW_TRY_ASSIGN(auto outcomes, (*store)(batch));
   std::optional<Error> first_error;
   for (size_t i = 0; i < batch.size(); ++i) {
+    if (batch[i].keep_attachments) attached.keep();
     bool refused = batch[i].error.has_value() || (outcomes[i] != PutOutcome::stored && outcomes[i] != PutOutcome::duplicate);
     report(batch[i], told[i], outcomes[i], first_error);
     if (!refused && !options.from_dir.empty()) GW_TRY(file_sent(batch[i], pending_files[i]));
@@ -501,6 +506,7 @@ Result<MessageSource> MessageSource::open_files(const MessageOptions& options, c
   impl->options = options;
   impl->common = common;
   GW_TRY_ASSIGN(impl->plan, make_plan(options));
+  GW_TRY_ASSIGN(impl->attached, AttachedFiles::open(options.attachments));
   if (!options.from_dir.empty()) {
     impl->directory = UniqueFd(::open(options.from_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!impl->directory) return errno_error("open", options.from_dir, errno);
@@ -531,7 +537,9 @@ Result<ExitCode> MessageSource::run(Root& root, const std::string& endpoint, con
     for (const auto& [name, value] : related.entries())
       if (!impl_->preset.find(name)) impl_->preset.set(name, value);
   }
+  GW_TRY(impl_->attached.store(root, impl_->plan.ttl_ms));
   auto done = !impl_->options.from_dir.empty() ? impl_->run_directory() : impl_->stream() ? impl_->run_stream() : impl_->run_single();
+  impl_->attached.release();
   if (impl_->stream())
     event(Level::info, "stream-ended", {{"stored", impl_->stored}, {"already_there", impl_->existed}});
   if (!done) return std::move(done).error();

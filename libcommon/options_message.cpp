@@ -14,6 +14,9 @@ void define_headers(CLI::App& app, MessageOptions& into) {
   app.add_option("--type", into.type, "the message's type (header EnclosedMessageTypes)")->type_name("T")->check(not_empty);
   app.add_option("--content-type", into.content_type, "the body's media type (header ContentType)")->type_name("T")->check(not_empty);
   app.add_option("--header", into.headers, "set a header; may be repeated, wins over the other options")->type_name("NAME=VALUE");
+  app.add_option("--attach", into.attachments, "a data bus property: FILE of any size goes with the message; may be repeated")
+      ->type_name("KEY=FILE")
+      ->check(not_empty);
   app.add_option("--id", into.id, "the message's id; the same id with the same body is stored once")->type_name("ID")->check(not_empty);
   app.add_flag("--unique", into.unique, "the id is the SHA-256 of type and body");
   app.add_option("--unique-for", into.unique_for, "how long ids are remembered [7d]")->type_name("T")->check(not_empty);

@@ -97,12 +97,14 @@ void add_message_headers(Writer& head, const Message& message, const RequestCont
   if (!context.originating_site.empty()) head.of_message(header::originating_site, context.originating_site);
 }
 
+/// `property`: the wire name of the property that the call brings; empty: a submit.
 template <class Writer>
-void add_submit(Writer& head, const Message& message, const RequestContext& context) {
+void add_call(Writer& head, const Message& message, std::string_view property, const RequestContext& context) {
   add_outer_headers(head, message, context);
   add_message_headers(head, message, context);
+  if (!property.empty()) head.plain(wire::data_bus_key, property);
   head.plain("NServiceBus.Gateway", "True");
-  head.plain("NServiceBus.CallType", "SingleCallSubmit");
+  head.plain("NServiceBus.CallType", property.empty() ? "SingleCallSubmit" : "SingleCallDatabusProperty");
 }
 
 }  // namespace
@@ -116,16 +118,24 @@ std::optional<std::string> site_of_outbox(std::string_view queue) {
 
 bool is_gateway_queue(std::string_view queue) { return queue.size() > gateway_suffix.size() && queue.ends_with(gateway_suffix); }
 
-Headers submit_fields(const Message& message, const RequestContext& context) {
+Headers call_fields(const Message& message, std::string_view property, const RequestContext& context) {
   FieldWriter fields;
-  add_submit(fields, message, context);
+  add_call(fields, message, property, context);
   if (!context.content_md5.empty()) fields.plain("Content-MD5", context.content_md5);
   return std::move(fields).take();
 }
 
-std::string submit_head(const Message& message, const RequestContext& context) {
+Headers submit_fields(const Message& message, const RequestContext& context) { return call_fields(message, "", context); }
+
+std::string submit_head(const Message& message, const RequestContext& context) { return property_head(message, "", context); }
+
+std::string property_wire_name(std::string_view name) {
+  return std::string(message_header_prefix).append(header::data_bus_prefix).append(name);
+}
+
+std::string property_head(const Message& message, std::string_view property, const RequestContext& context) {
   HeadWriter head(context.lower_case_names);
-  add_submit(head, message, context);
+  add_call(head, message, property, context);
   std::string text = std::move(head).take();
   if (!context.content_md5.empty()) text += content_md5_line(context.content_md5, context.lower_case_names);
   // The one value that is not encoded.
@@ -184,7 +194,14 @@ size_t head_lines(std::string_view head) { return static_cast<size_t>(std::count
 Result<void> check_http_limits(const Message& message, std::string_view url, const RequestContext& context) {
   RequestContext first = context;
   if (first.content_md5.empty()) first.content_md5 = "1B2M2Y8AsgTpgAmY7PhCfg==";
-  const std::string head = submit_head(message, first);
+  // Every property has a call of its own, with one header more.
+  std::string head = submit_head(message, first);
+  for (const Headers::Entry& entry : message.headers.entries()) {
+    constexpr std::string_view prefix = header::data_bus_prefix;
+    if (!entry.name.starts_with(prefix)) continue;
+    std::string other = property_head(message, property_wire_name(std::string_view(entry.name).substr(prefix.size())), first);
+    if (other.size() > head.size()) head = std::move(other);
+  }
   const bool adds_site = first.originating_site.empty();
   const size_t lines = head_lines(head) + lines_beside + (context.with_token ? 1 : 0) + (adds_site ? 1 : 0) + (first.failures == 0 ? lines_of_retry : 0);
   if (lines > http_headers_max)

@@ -41,6 +41,12 @@ struct RequestContext {
 Headers submit_fields(const Message& message, const RequestContext& context);
 /// The header lines of a submit, each `Name: value` ended by NUL, names and values URL-encoded. Without Host, Content-Length and Date.
 std::string submit_head(const Message& message, const RequestContext& context);
+/// The same for the call that brings a data bus property; `wire_name` is the name of its header in a submit.
+std::string property_head(const Message& message, std::string_view wire_name, const RequestContext& context);
+/// The same for channels that do not encode; with an empty `wire_name` a submit.
+Headers call_fields(const Message& message, std::string_view wire_name, const RequestContext& context);
+/// The name in a request of the header NServiceBus.DataBus.`name`.
+std::string property_wire_name(std::string_view name);
 /// `Content-MD5: ...` with its NUL.
 std::string content_md5_line(const std::string& md5_base64, bool lower_case_names);
 /// The header lines of a request whose body is an envelope.

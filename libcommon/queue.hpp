@@ -297,6 +297,9 @@ class Root {
   /// Releases space that is no longer needed, sweeps orphans of dead owners; cheap when there is nothing to do.
   Result<void> maintain();
 
+  /// Removes blobs of the data bus whose time to be received is over; wait() does it by itself. Cheap, for calls every second.
+  void sweep_blobs();
+
   /// A lock for singletons such as a forwarder: held until the process ends or the returned fd is closed. nullopt: another
   /// live process has it; its pid is in `owner_pid`.
   Result<std::optional<UniqueFd>> try_singleton(std::string_view name, int* owner_pid);

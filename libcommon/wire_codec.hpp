@@ -27,7 +27,7 @@ inline constexpr std::string_view probe = "Gatepost-Probe";  ///< a request that
 inline constexpr std::string_view probe_call_type = "Probe";   ///< a call type that no gateway takes
 inline constexpr std::string_view time_to_be_received = "NServiceBus.TimeToBeReceived";
 inline constexpr std::string_view data_bus_key = "NServiceBus.Gateway.DataBusKey";
-inline constexpr std::string_view data_bus_prefix = "NServiceBus.DataBus.";
+inline constexpr std::string_view data_bus_prefix = header::data_bus_prefix;
 inline constexpr std::string_view auto_ack = "NServiceBus.AutoAck";
 inline constexpr std::string_view header_prefix = "NServiceBus.Header.";
 }  // namespace wire

@@ -1,4 +1,5 @@
-// Bodies above inline_body_bytes_max: files below <root>/bodies/, one name per message that has the body, all names hard links.
+// What messages own outside of their frames: bodies above inline_body_bytes_max: files below <root>/bodies/, one name per message that has the body, all names hard links; and for each
+// blob of the data bus that a message names a hard link of its own, so that nobody has to count (blobs.cpp).
 //
 // A name says who made it and where the message that owns it can only be, so that an orphan is found without a search of
 // everything: <slot & 255>/<epoch>.<incarnation>.<counter>.<queue number>.<seq>: the message is in that queue at seq or behind.
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../databus.hpp"
 #include "../diag.hpp"
 #include "../hash.hpp"
 #include "impl.hpp"
@@ -113,8 +115,12 @@ Result<void> RootImpl::copy_body(const BodyFile& file, const std::string& name) 
   return sync_file(to.get(), path);
 }
 
+std::string RootImpl::new_body_name(const QueueImpl& target) {
+  return print_name(slot_, {epoch_, body_counter_.fetch_add(1), target.shared().next_seq.load(), incarnation_.load(), target.number()});
+}
+
 Result<BodyRef> RootImpl::link_body(BodyFile& file, const QueueImpl& target, std::set<std::string>& dirs) {
-  GW_TRY_ASSIGN(uint32_t me, incarnation());
+  GW_TRY(incarnation());
   if (!file.synced) {
     GW_TRY(sync_file(file.fd.get(), file.path));
     file.synced = true;
@@ -122,7 +128,7 @@ Result<BodyRef> RootImpl::link_body(BodyFile& file, const QueueImpl& target, std
   BodyRef ref;
   ref.bytes = file.bytes;
   ref.crc = file.crc;
-  ref.name = print_name(slot_, {epoch_, body_counter_.fetch_add(1), target.shared().next_seq.load(), me, target.number()});
+  ref.name = new_body_name(target);
   std::string dir = ref.name.substr(0, 2), prefix = path_ + "/bodies/";
   std::string from = file.path.starts_with(prefix) ? file.path.substr(prefix.size()) : "";
   // What a handler has sent lies outside until it is committed, and is a finished body file all the same.
@@ -157,6 +163,27 @@ Result<void> RootImpl::sync_body_dirs(const std::set<std::string>& dirs) {
 void RootImpl::unlink_body(const std::string& name) {
   if (unlinkat(bodies_.get(), name.c_str(), 0) < 0 && errno != ENOENT)
     event(Level::warn, "body-not-removed", {{"path", shown("bodies/" + name)}, {"reason", strerror(errno)}});
+}
+
+void RootImpl::drop_files(const MessageFiles& files, int64_t expires_at_ms, bool release) {
+  if (files.body) unlink_body(files.body->name);
+  for (const BlobRef& blob : files.blobs) {
+    unlink_body(blob.name);
+    if (!release) continue;
+    auto gone = release_blob(path_, blob.key);
+    if (!gone) event(Level::warn, "blob-not-removed", {{"path", blob_path(path_, blob.key)}, {"reason", gone.error().text}});
+    else if (*gone && expires_at_ms) forget_blob_expiry(path_, blob.key, expires_at_ms);
+  }
+}
+
+std::map<unsigned, uint64_t> RootImpl::owners_of(const std::vector<std::string>& names) const {
+  std::map<unsigned, uint64_t> from;
+  for (auto& name : names)
+    if (auto n = parse_name(name.substr(name.find('/') + 1))) {
+      auto [it, added] = from.emplace(n->queue, n->seq);
+      it->second = std::min(it->second, n->seq);
+    }
+  return from;
 }
 
 Result<std::shared_ptr<BodyFile>> RootImpl::open_body(const BodyRef& ref) const {
@@ -209,7 +236,10 @@ Result<size_t> RootImpl::sweep_bodies(std::optional<uint32_t> incarnation, std::
       uint64_t end = queue.log_end().first;
       if (end > queue.shared().log.durable.load())
         if (auto synced = queue.sync_log(end - 1, queue.shared().log.failures.load()); !synced) continue;
-      GW_TRY(queue.visit_body_files(from, [&, &candidates = names](uint64_t, const std::string& name) { candidates.erase(name); }));
+      GW_TRY(queue.visit_files(from, [&, &candidates = names](const QueueImpl::Owner&, const MessageFiles& owned) {
+        if (owned.body) candidates.erase(owned.body->name);
+        for (const BlobRef& blob : owned.blobs) candidates.erase(blob.name);
+      }));
     } else if (found.error().code != ExitCode::no_input) {
       return std::move(found).error();
     }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "../hash.hpp"
+#include "../units.hpp"
 #include "impl.hpp"
 
 namespace gw::queue_detail {
@@ -45,6 +46,7 @@ void QueueImpl::check(bool repair, std::vector<Root::Finding>& findings) {
     if (state != State::ready && state != State::deferred) return true;
     uint64_t where = segment->entry(seq).where.load();
     auto loaded = load(*segment, seq, where);
+    if (loaded) check_blobs((*loaded)->frame, seq, repair, findings);
     Result<Message> message = loaded ? to_message(**loaded) : Result<Message>(loaded.error());
     std::string fault = message ? "" : message.error().text;
     if (message && message->body.is_file()) {
@@ -79,6 +81,17 @@ void QueueImpl::check(bool repair, std::vector<Root::Finding>& findings) {
     });
     if (counted) q.live_bytes.store(live);
     maintenance_lock_->unlock();
+  }
+}
+
+void QueueImpl::check_blobs(const Frame& frame, uint64_t seq, bool repair, std::vector<Root::Finding>& findings) const {
+  if (frame.head.expires_at_ms && frame.head.expires_at_ms <= root_.clock_ms()) return;
+  for (const BlobRef& blob : frame.blobs) {
+    struct stat st;
+    std::string path = blob_path(root_.path(), blob.key);
+    if (lstat(path.c_str(), &st) == 0 || fstatat(root_.bodies_dir(), blob.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    bool repaired = repair && root_.restore_blob(blob);
+    findings.push_back({name_, "missing-blob", "message :" + std::to_string(seq) + " names '" + path + "', which is gone" + (repaired ? ": restored from its own link" : ": repair restores it"), repaired});
   }
 }
 
@@ -120,6 +133,7 @@ Result<Root::CheckReport> RootImpl::check(bool repair) {
     report.queues.push_back(*std::move(status));
   }
   GW_TRY(sweep_bodies(std::nullopt, &report.findings, repair));
+  GW_TRY(sweep_orphan_blobs(&report.findings, repair));
   return report;
 }
 

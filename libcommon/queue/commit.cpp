@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../databus.hpp"
 #include "../diag.hpp"
 #include "../gw_assert.hpp"
 #include "../hash.hpp"
@@ -29,7 +30,7 @@ struct Work {
   bool has_xid = false;
   CommitRecord record;
   std::vector<PutResult> puts;
-  std::vector<std::optional<BodyRef>> refs;
+  std::vector<MessageFiles> files;  // parallel to puts
   std::vector<uint64_t> seqs;  // of the appended puts, parallel to puts; 0: not appended
   std::vector<size_t> targets;  // logged: the puts in record.targets, in its order (duplicates are none)
   std::map<std::string, std::vector<DedupRow>> claimed_ids;  // logged: rows that are void if the record is not written, by store
@@ -72,7 +73,8 @@ class Committer {
 
   void to_root_time();
   void classify(Work& work);
-  void link_bodies();
+  void link_files();
+  Result<void> link_blobs(Work& work, size_t put);
   void build_batches();
   void append_all();
   void sync_batches();
@@ -109,6 +111,8 @@ class Committer {
   uint64_t reserve_ = 0, free_ = 0;
   std::vector<Work> works_;
   std::map<uint32_t, QueueBatch> batches_;  // by queue number: the lock order
+  std::set<std::string> dirs_;                 // of bodies/: to be synced
+  std::map<std::string, std::string> copies_;  // of blobs with too many links
 };
 
 void Committer::classify(Work& work) {
@@ -118,7 +122,7 @@ void Committer::classify(Work& work) {
   auto same_store = [&](const Put& p) { return p.options.dedup->store == into[0].options.dedup->store; };
   bool keyed = from.empty() && !into.empty() && std::all_of(into.begin(), into.end(), has_key) && std::all_of(into.begin(), into.end(), same_store);
   for (auto& p : into) work.puts.push_back({PutOutcome::stored, p.queue ? p.queue.name() : "", 0});
-  work.refs.resize(into.size());
+  work.files.resize(into.size());
   work.seqs.resize(into.size());
   if (from.size() + into.size() > transaction_targets_max)
     return work.fail({ExitCode::bad_data, 0, "a transaction of " + std::to_string(from.size() + into.size()) + " messages: at most " + std::to_string(transaction_targets_max)});
@@ -153,11 +157,26 @@ void Committer::classify(Work& work) {
   }
 }
 
-void Committer::link_bodies() {
-  std::set<std::string> dirs;
+Result<void> Committer::link_blobs(Work& work, size_t i) {
+  Put& put = puts(work)[i];
+  std::vector<BlobRef>& blobs = work.files[i].blobs;
+  for (auto& entry : put.message.headers.entries()) {
+    if (attachment_name(entry.name).empty() || !blob_key_ok(entry.value)) continue;
+    if (std::any_of(blobs.begin(), blobs.end(), [&](const BlobRef& b) { return b.key == entry.value; })) continue;
+    GW_TRY_ASSIGN(auto blob, root_.link_blob(entry.value, *put.queue.impl_, put.options.expires_at_ms, dirs_, copies_));
+    if (blob) blobs.push_back(*std::move(blob));
+  }
+  return {};
+}
+
+void Committer::link_files() {
   for (auto& work : works_) {
     for (size_t i = 0; i < puts(work).size() && work.alive(); i++) {
       Put& put = puts(work)[i];
+      if (auto linked = link_blobs(work, i); !linked) {
+        work.fail(std::move(linked).error());
+        break;
+      }
       Body& body = put.message.body;
       if (!body.is_file() && body.bytes().size() <= inline_body_bytes_max) continue;
       if (!body.is_file()) {
@@ -171,15 +190,15 @@ void Committer::link_bodies() {
         (*file)->crc = crc32c(0, body.bytes().data(), body.bytes().size());
         body = Body(*file);
       }
-      if (auto ref = root_.link_body(*body.file(), *put.queue.impl_, dirs)) work.refs[i] = *std::move(ref);
+      if (auto ref = root_.link_body(*body.file(), *put.queue.impl_, dirs_)) work.files[i].body = *std::move(ref);
       else work.fail(std::move(ref).error());
     }
   }
-  if (dirs.empty()) return;
-  if (auto synced = root_.sync_body_dirs(dirs); !synced)
+  if (dirs_.empty()) return;
+  if (auto synced = root_.sync_body_dirs(dirs_); !synced)
     for (auto& work : works_)
-      for (auto& ref : work.refs)
-        if (ref) work.fail(synced.error());
+      for (auto& files : work.files)
+        if (files.any()) work.fail(synced.error());
 }
 
 void Committer::build_batches() {
@@ -193,7 +212,7 @@ void Committer::build_batches() {
       batch.queue = put.queue.impl_;
       batch.members.emplace_back(&work, i);
       batch.drafts.push_back(draft_message(put.message, staged ? FrameKind::staged : FrameKind::message, authority, work.xid, put.options.due_at_ms, put.options.expires_at_ms,
-                                           put.options.dedup, work.refs[i]));
+                                           put.options.dedup, work.files[i]));
       batch.drafts.back().header.put_at_ms = root_.to_root_time(now_ms());
     }
   }
@@ -474,9 +493,9 @@ void Committer::give_up(Work& work) {
   if (work.in_doubt) return;
   for (size_t i = 0; i < work.seqs.size(); i++)
     if (work.seqs[i] && work.kind != Kind::plain) puts(work)[i].queue.impl_->void_staged(work.seqs[i]);
-  // Bodies of appended messages went with their words; those that were only linked go now.
-  for (size_t i = 0; i < work.refs.size(); i++)
-    if (work.refs[i] && !work.seqs[i]) root_.unlink_body(work.refs[i]->name);
+  // What appended messages own went with their words; what was only linked goes now.
+  for (size_t i = 0; i < work.files.size(); i++)
+    if (!work.seqs[i]) root_.drop_files(work.files[i], 0, false);
   for (auto& source : sources(work)) {
     auto& state = source.claim.state_;
     if (!state || !state->held) continue;
@@ -502,7 +521,7 @@ void Committer::to_root_time() {
 std::vector<Result<CommitResult>> Committer::run() {
   to_root_time();
   for (auto& work : works_) classify(work);
-  link_bodies();
+  link_files();
   build_batches();
   append_all();
   sync_batches();

@@ -12,7 +12,8 @@
 namespace gw::queue_detail {
 
 inline constexpr uint32_t format_version = 1;
-inline constexpr uint64_t known_incompatible = 0, known_read_only = 0;
+inline constexpr uint64_t feature_blobs = 1;  // incompatible: frames may name blobs of the data bus (frame_blobs)
+inline constexpr uint64_t known_incompatible = feature_blobs, known_read_only = 0;
 
 inline constexpr size_t page_bytes = 4096;
 inline constexpr size_t frame_align = 64;
@@ -72,7 +73,7 @@ static_assert(sizeof(FormatRecord) <= 512 && sizeof(MetaRecord) <= 512);
 
 enum class FrameKind : uint8_t { message = 1, staged = 2, commit = 3 };
 enum class Authority : uint8_t { none = 0, commit_log = 1, dedup_store = 2 };
-inline constexpr uint16_t frame_body_file = 1;
+inline constexpr uint16_t frame_body_file = 1, frame_blobs = 2;
 inline constexpr uint32_t frame_magic = 0x31665747;  // "GWf1"
 
 struct FrameHeader {
@@ -92,12 +93,13 @@ struct FrameHeader {
 };
 static_assert(sizeof(FrameHeader) == 64);
 
-/// Payload of a message or staged frame: PayloadHead, extra, headers, then the body or a body reference.
+/// Payload of a message or staged frame: PayloadHead, extra, headers, with frame_blobs the blobs, then the body or a body reference.
 struct PayloadHead {
   int64_t due_at_ms, expires_at_ms;
 };
 /// Extra: u16 store length, u16 scope length, u16 id length, store, scope, id.
 /// Body reference: u64 bytes, u32 crc32c, u16 name length, name below bodies/.
+/// Blobs: u16 count; each: u16 key length, u16 name length, key below databus/, name below bodies/.
 /// Commit payload: u32 sources, u32 targets; each source: u64 word after, then Ref; each target: u64 word after, then Ref.
 /// Ref: u64 seq, 16 bytes queue uuid, u8 name length, name.
 
@@ -144,7 +146,7 @@ inline bool word_ok(uint64_t w) {
   return w == 0 || (word_check(w & ((1ull << 56) - 1)) == (w >> 56) && word_state(w) != State::empty && (w >> 53 & 7) <= 6);
 }
 
-inline constexpr uint64_t where_body_file = 1;
+inline constexpr uint64_t where_body_file = 1;  // the message has names below bodies/, of its body or of blobs
 inline uint64_t make_where(uint64_t offset, uint64_t length, bool body_file) {
   return offset | (body_file ? where_body_file : 0) | (length << 32);
 }
@@ -253,6 +255,7 @@ struct RootShared {
   std::atomic<uint32_t> clock_index;     // which of the two counts; the other one is written, then this changes
   uint32_t reserved_clock;
   ClockSlot clock[2];
+  std::atomic<int64_t> last_due_sweep_ms, last_orphan_sweep_ms;  // monotonic: blobs of the data bus
 };
 static_assert(sizeof(RootShared) <= page_bytes);
 inline constexpr uint64_t root_shared_magic = 0x31725747;

@@ -21,6 +21,7 @@ class Reader {
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}
   bool ok() const { return ok_; }
   bool done() const { return ok_ && bytes_.empty(); }
+  std::string_view rest() const { return bytes_; }
   std::string_view take(size_t n) {
     if (!ok_ || bytes_.size() < n) {
       ok_ = false;
@@ -61,6 +62,30 @@ std::optional<BodyRef> decode_body_ref(std::string_view bytes) {
   return ref;
 }
 
+std::string encode_blobs(const std::vector<BlobRef>& blobs) {
+  std::string out;
+  put_int(out, static_cast<uint16_t>(blobs.size()));
+  for (const BlobRef& blob : blobs) {
+    put_int(out, static_cast<uint16_t>(blob.key.size()));
+    put_int(out, static_cast<uint16_t>(blob.name.size()));
+    out += blob.key;
+    out += blob.name;
+  }
+  return out;
+}
+
+std::vector<BlobRef> take_blobs(Reader& in) {
+  std::vector<BlobRef> blobs;
+  for (auto count = in.integer<uint16_t>(); count > 0 && in.ok(); count--) {
+    auto key = in.integer<uint16_t>(), name = in.integer<uint16_t>();
+    BlobRef blob;
+    blob.key = in.take(key);
+    blob.name = in.take(name);
+    blobs.push_back(std::move(blob));
+  }
+  return blobs;
+}
+
 std::string encode_extra(const DedupKey& key) {
   std::string out;
   put_int(out, static_cast<uint16_t>(key.store.size()));
@@ -82,29 +107,31 @@ std::optional<DedupKey> parse_extra(std::string_view extra) {
 }
 
 DraftFrame draft_message(const Message& message, FrameKind kind, Authority authority, Xid xid, int64_t due_at_ms, int64_t expires_at,
-                         const std::optional<DedupKey>& key, const std::optional<BodyRef>& body_ref) {
+                         const std::optional<DedupKey>& key, const MessageFiles& files) {
   DraftFrame draft;
   std::string headers = encode_headers(message.headers);
   std::string extra = key ? encode_extra(*key) : std::string();
-  std::string ref = body_ref ? encode_body_ref(*body_ref) : std::string();
-  const std::string& body = body_ref ? ref : message.body.bytes();
+  std::string blobs = files.blobs.empty() ? std::string() : encode_blobs(files.blobs);
+  std::string ref = files.body ? encode_body_ref(*files.body) : std::string();
+  const std::string& body = files.body ? ref : message.body.bytes();
   PayloadHead head{due_at_ms, expires_at ? expires_at : expires_at_ms(message.headers)};
-  draft.payload.reserve(sizeof head + extra.size() + headers.size() + body.size());
+  draft.payload.reserve(sizeof head + extra.size() + headers.size() + blobs.size() + body.size());
   put_bytes(draft.payload, &head, sizeof head);
   draft.payload += extra;
   draft.payload += headers;
+  draft.payload += blobs;
   draft.payload += body;
   FrameHeader& h = draft.header;
   h.kind = kind;
   h.authority = authority;
-  h.flags = body_ref ? frame_body_file : 0;
+  h.flags = static_cast<uint16_t>((files.body ? frame_body_file : 0) | (files.blobs.empty() ? 0 : frame_blobs));
   h.xid_high = xid.high;
   h.xid_low = xid.low;
   h.headers_bytes = static_cast<uint32_t>(headers.size());
   h.extra_bytes = static_cast<uint32_t>(extra.size());
   h.put_at_ms = now_ms();
-  draft.body_file = body_ref.has_value();
-  draft.live_bytes = draft.total() + (body_ref ? body_ref->bytes : 0);
+  draft.body_file = files.any();
+  draft.live_bytes = draft.total() + (files.body ? files.body->bytes : 0);
   return draft;
 }
 
@@ -140,9 +167,10 @@ std::optional<Frame> parse_frame(std::string_view bytes, uint32_t crc_seed) {
   auto head = in.take(sizeof(PayloadHead));
   frame.extra = in.take(h.extra_bytes);
   frame.headers = in.take(h.headers_bytes);
+  if (h.flags & frame_blobs) frame.blobs = take_blobs(in);
   if (!in.ok()) return std::nullopt;
   memcpy(&frame.head, head.data(), sizeof frame.head);
-  frame.body = payload.substr(sizeof(PayloadHead) + h.extra_bytes + h.headers_bytes);
+  frame.body = in.rest();
   if (h.flags & frame_body_file) {
     frame.body_ref = decode_body_ref(frame.body);
     if (!frame.body_ref) return std::nullopt;

@@ -14,6 +14,7 @@
 #include <shared_mutex>
 #include <unordered_map>
 
+#include "../databus.hpp"
 #include "../dedup_store.hpp"
 #include "../queue.hpp"
 #include "../wall_clock.hpp"
@@ -74,11 +75,26 @@ struct BodyRef {
   std::string name;  // below bodies/
 };
 
+/// A blob of the data bus that a message names, and the link to it that the message owns.
+struct BlobRef {
+  std::string key;   // below databus/
+  std::string name;  // below bodies/
+};
+
+/// What a message owns outside of its frame.
+struct MessageFiles {
+  std::optional<BodyRef> body;
+  std::vector<BlobRef> blobs;
+  bool any() const { return body || !blobs.empty(); }
+};
+
 struct Frame {
   FrameHeader header;
   PayloadHead head;
   std::string_view extra, headers, body;  // into the buffer it was parsed from
   std::optional<BodyRef> body_ref;
+  std::vector<BlobRef> blobs;
+  MessageFiles files() const { return {body_ref, blobs}; }
 };
 
 /// A frame ready to be written but for seq, seeds and crcs.
@@ -91,7 +107,7 @@ struct DraftFrame {
 };
 
 DraftFrame draft_message(const Message& message, FrameKind kind, Authority authority, Xid xid, int64_t due_at_ms, int64_t expires_at,
-                         const std::optional<DedupKey>& key, const std::optional<BodyRef>& body_ref);
+                         const std::optional<DedupKey>& key, const MessageFiles& files);
 /// Appends header (with crcs), payload and padding to `out`.
 void seal_frame(DraftFrame& draft, uint64_t seq, uint32_t incarnation, uint32_t crc_seed, std::string& out);
 /// Checks magic, crcs and bounds of a frame in memory. nullopt: not a whole frame.
@@ -188,8 +204,16 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   /// `idle`: down to the size of an idle queue; `everything`: also looks behind the head.
   Result<void> maintain(bool idle, bool everything = false);
   void check(bool repair, std::vector<Root::Finding>& findings);
-  /// Calls visit(seq, body name) for live messages from `from` on whose body is a file.
-  Result<void> visit_body_files(uint64_t from, const std::function<void(uint64_t, const std::string&)>& visit) const;
+  void check_blobs(const Frame& frame, uint64_t seq, bool repair, std::vector<Root::Finding>& findings) const;
+  /// Visits what live messages from `from` on own below bodies/; only those that own something.
+  struct Owner {
+    uint64_t seq = 0;
+    bool claimed = false;       // held, or not decided yet
+    int64_t expires_at_ms = 0;  // 0: never
+  };
+  Result<void> visit_files(uint64_t from, const std::function<void(const Owner&, const MessageFiles&)>& visit) const;
+  /// Visits the headers of live messages.
+  Result<void> visit_headers(const std::function<void(const Headers&)>& visit) const;
   Result<MetaRecord> read_meta() const;
 
   // Reads a frame: bad_data if it is not whole.
@@ -339,7 +363,28 @@ class RootImpl {
   Result<void> copy_body(const BodyFile& file, const std::string& name);
   Result<void> sync_body_dirs(const std::set<std::string>& dirs);
   void unlink_body(const std::string& name);
+  /// Removes the names of a message that is finished. `release`: a blob that no other message names goes too.
+  void drop_files(const MessageFiles& files, int64_t expires_at_ms, bool release);
   Result<std::shared_ptr<BodyFile>> open_body(const BodyRef& ref) const;
+  // blobs.cpp
+  /// A link to the blob for one message in `target`, as link_body. nullopt: there is no such blob. The key may become that of a copy
+  /// (`copies`: from key to copy, for a call): a file has room for so many links only.
+  Result<std::optional<BlobRef>> link_blob(std::string& key, const QueueImpl& target, int64_t expires_at_ms, std::set<std::string>& dirs,
+                                           std::map<std::string, std::string>& copies);
+  Result<void> allow_blobs();
+  /// Gives a blob its name back from a message's link.
+  Result<void> restore_blob(const BlobRef& blob);
+  /// Removes blobs whose time to be received is over: every two seconds, by one process of all.
+  void sweep_due_blobs();
+  /// Some of `due`, which go from there.
+  Result<void> sweep_due(std::vector<DueBlob>& due, int64_t now_ms);
+  /// The next one, once an hour.
+  Result<void> sweep_old_blobs();
+  /// Removes blobs that nobody has named for a week, and what writers that were killed have left.
+  Result<size_t> sweep_orphan_blobs(std::vector<Root::Finding>* report, bool repair);
+  /// Queues and lowest numbers of the messages to which these names belong.
+  std::map<unsigned, uint64_t> owners_of(const std::vector<std::string>& names) const;
+
   Result<size_t> sweep_bodies(std::optional<uint32_t> incarnation, std::vector<Root::Finding>* report, bool repair);
   Result<std::shared_ptr<QueueImpl>> queue_by_number(uint32_t number);
 
@@ -405,7 +450,9 @@ class RootImpl {
   std::set<uint64_t> xid_open_;
   std::unique_ptr<FileLock> commit_append_, commit_leader_, maintenance_, create_lock_, clock_lock_;
   UniqueFd commit_fds_[commit_files];
+  std::string new_body_name(const QueueImpl& target);
   std::atomic<uint64_t> body_counter_{0};
+  std::atomic<bool> blobs_allowed_{false};
   std::mutex queues_mutex_;
   std::map<std::string, std::weak_ptr<QueueImpl>, std::less<>> open_queues_;
   std::mutex stores_mutex_;

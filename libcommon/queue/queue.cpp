@@ -123,6 +123,7 @@ uint32_t Root::bell() const { return impl_->shared().bell.load(); }
 void Root::wait(uint32_t seen, int64_t timeout_ms) { impl_->wait(seen, timeout_ms); }
 void Root::ring() { impl_->ring(); }
 Result<size_t> Root::recover_dead_owners() { return impl_->recover_dead_owners(true); }
+void Root::sweep_blobs() { impl_->sweep_due_blobs(); }
 Result<void> Root::maintain() { return impl_->maintain(false); }
 Result<std::optional<UniqueFd>> Root::try_singleton(std::string_view name, int* owner_pid) { return impl_->try_singleton(name, owner_pid); }
 Root::SingletonInfo Root::singleton(std::string_view name) const { return impl_->singleton(name); }

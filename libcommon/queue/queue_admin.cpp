@@ -162,7 +162,7 @@ Result<void> QueueImpl::remove(bool force) {
   // Under the append lock nothing can come in; with `removed` set nothing will.
   append_lock_->lock();
   auto removal = [&]() -> Result<void> {
-    std::vector<std::string> bodies;
+    std::vector<std::pair<MessageFiles, int64_t>> files;
     uint64_t live = 0, claimed = 0;
     GW_TRY(visit_words(0, [&](const SegmentPtr& segment, uint64_t, uint64_t word, uint64_t claim) {
       State s = segment->state(word);
@@ -173,7 +173,7 @@ Result<void> QueueImpl::remove(bool force) {
     if (claimed) return Error{ExitCode::not_now, 0, "queue '" + name_ + "' is in use: " + std::to_string(claimed) + " of its messages are claimed"};
     if (live && !force)
       return Error{ExitCode::not_now, 0, "queue '" + name_ + "' holds " + std::to_string(live) + " messages: purge or move them, or use --force"};
-    GW_TRY(visit_body_files(0, [&](uint64_t, const std::string& body) { bodies.push_back(body); }));
+    GW_TRY(visit_files(0, [&](const Owner& owner, const MessageFiles& owned) { files.emplace_back(owned, owner.expires_at_ms); }));
     // The commit: the directory loses its name. What is left of it after a crash is swept by check.
     std::string gone = ".gone-" + std::to_string(random_u64());
     GW_TRY(rename_at(root_.queues_dir(), name_, gone, shown("")));
@@ -181,7 +181,7 @@ Result<void> QueueImpl::remove(bool force) {
     GW_TRY(sync_file(root_.queues_dir(), root_.path() + "/queues"));
     for (auto& file : list_dir(dir_.get())) unlinkat(dir_.get(), file.c_str(), 0);
     unlinkat(root_.queues_dir(), gone.c_str(), AT_REMOVEDIR);
-    for (auto& body : bodies) root_.unlink_body(body);
+    for (auto& [owned, expires_at_ms] : files) root_.drop_files(owned, expires_at_ms, true);
     return {};
   };
   auto done = removal();

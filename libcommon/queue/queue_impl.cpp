@@ -518,10 +518,13 @@ void QueueImpl::finished(uint64_t seq, const SegmentPtr& segment) {
   uint64_t where = segment->entry(seq).where.load(std::memory_order_relaxed);
   int64_t bytes = where_length(where);
   if (where & where_body_file) {
-    // The word is durable, or evidence that is durable says so: the body's name may go.
-    if (auto loaded = load(*segment, seq, where); loaded && (*loaded)->frame.body_ref) {
-      bytes += static_cast<int64_t>((*loaded)->frame.body_ref->bytes);
-      root_.unlink_body((*loaded)->frame.body_ref->name);
+    // The word is durable, or evidence that is durable says so: the names may go.
+    // What never became a message leaves its blobs to those who stored them.
+    bool done = segment->state(segment->entry(seq).word.load(std::memory_order_acquire)) == State::done;
+    if (auto loaded = load(*segment, seq, where)) {
+      const Frame& frame = (*loaded)->frame;
+      if (frame.body_ref) bytes += static_cast<int64_t>(frame.body_ref->bytes);
+      root_.drop_files(frame.files(), frame.head.expires_at_ms, done);
     }
   }
   q.live_bytes.fetch_sub(bytes);
@@ -648,12 +651,24 @@ Result<QueueStatus> QueueImpl::status() const {
   return status;
 }
 
-Result<void> QueueImpl::visit_body_files(uint64_t from, const std::function<void(uint64_t, const std::string&)>& visit) const {
-  return visit_words(from, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t) {
+Result<void> QueueImpl::visit_files(uint64_t from, const std::function<void(const Owner&, const MessageFiles&)>& visit) const {
+  return visit_words(from, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t claim) {
     State state = segment->state(word);
     uint64_t where = segment->entry(seq).where.load(std::memory_order_relaxed);
     if (!(where & where_body_file) || state == State::done || state == State::void_) return true;
-    if (auto loaded = load(*segment, seq, where); loaded && (*loaded)->frame.body_ref) visit(seq, (*loaded)->frame.body_ref->name);
+    bool claimed = claim_incarnation(claim) != 0 || state == State::staged;
+    if (auto loaded = load(*segment, seq, where)) visit({seq, claimed, (*loaded)->frame.head.expires_at_ms}, (*loaded)->frame.files());
+    return true;
+  });
+}
+
+Result<void> QueueImpl::visit_headers(const std::function<void(const Headers&)>& visit) const {
+  return visit_words(0, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t) {
+    State state = segment->state(word);
+    if (state != State::ready && state != State::deferred && state != State::staged) return true;
+    auto loaded = load(*segment, seq, segment->entry(seq).where.load(std::memory_order_relaxed));
+    auto headers = loaded ? decode_headers((*loaded)->frame.headers) : Result<Headers>(loaded.error());
+    if (headers) visit(*headers);
     return true;
   });
 }

@@ -54,7 +54,7 @@ void QueueImpl::walk_open_segment(Segment& segment) {
       IndexEntry& entry = segment.entry(seq);
       uint64_t word = entry.word.load();
       State state = word_ok(word) ? word_state(word) : State::bad;  // damaged: decide_words sets it aside
-      entry.where.store(make_where(at, total, frame->body_ref.has_value()));
+      entry.where.store(make_where(at, total, frame->files().any()));
       if (state == State::empty) {
         int64_t due = frame->head.due_at_ms;
         State fresh = frame->header.kind == FrameKind::staged ? State::staged : due ? State::deferred : State::ready;
@@ -316,10 +316,10 @@ Result<void> QueueImpl::recover_owner(uint32_t incarnation) {
         if (state == State::void_) finished(seq, segment);
         if (state == State::staged) continue;
       } else if (state == State::done && (segment->entry(seq).where.load() & where_body_file)) {
-        // It may have died between the ack and the removal of the body's name, or before the sync of the ack.
+        // It may have died between the ack and the removal of the names, or before the sync of the ack.
         GW_TRY(sync_data(segment->idx.get(), segment->shown + ".idx"));
-        if (auto loaded = load(*segment, seq, segment->entry(seq).where.load()); loaded && (*loaded)->frame.body_ref)
-          root_.unlink_body((*loaded)->frame.body_ref->name);
+        if (auto loaded = load(*segment, seq, segment->entry(seq).where.load()))
+          root_.drop_files((*loaded)->frame.files(), (*loaded)->frame.head.expires_at_ms, true);
       }
       claim.compare_exchange_strong(mine, make_claim(0, 0, claim_gen(mine), claim_deliveries(mine), false));
       if (state == State::ready || state == State::deferred) first = std::min(first, seq);

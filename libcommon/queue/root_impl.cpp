@@ -134,7 +134,7 @@ Result<void> RootImpl::create_layout() {
     ~Unlock() { flock(fd, LOCK_UN); }
   } unlock{dir_.get()};
   if (exists_at(dir_.get(), "format")) return {};
-  static const std::set<std::string> ours = {"queues", "bodies", "commit", "lock", "root.v", "dedup", "machine", "clock", "format.new", "root.v.new", "lost+found", "locks"};
+  static const std::set<std::string> ours = {"queues", "bodies", "commit", "lock", "root.v", "databus", "databus.due", "databus.open", "dedup", "machine", "clock", "format.new", "root.v.new", "lost+found", "locks"};
   for (auto& name : list_dir(dir_.get()))
     if (!ours.count(name) && !name.starts_with("."))
       return Error{ExitCode::cannot_create, 0, "'" + path_ + "' is neither empty nor a root (there is '" + name + "' in it): name another directory"};
@@ -470,6 +470,7 @@ void RootImpl::wait(uint32_t seen, int64_t timeout_ms) {
   }
   try_recover(false);
   warn_of_jump();
+  sweep_due_blobs();
   if (monotonic_ms() - last_maintain_ms_.load() > 5'000) {
     last_maintain_ms_.store(monotonic_ms());
     if (auto kept = maintain(false); !kept) event(Level::warn, "upkeep-failed", {{"reason", kept.error().text}});

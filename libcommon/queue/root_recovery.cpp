@@ -194,6 +194,7 @@ Result<void> RootImpl::maintain(bool closing) {
     maintenance_->unlock();
     GW_TRY(done);
   }
+  if (!closing) GW_TRY(sweep_old_blobs());
   std::vector<std::shared_ptr<QueueImpl>> open;
   {
     std::lock_guard guard(queues_mutex_);

@@ -59,7 +59,11 @@ Result<ExitCode> purge(const Options& options, const CommonOptions& common) {
   if (!common.dry_run) GW_TRY(recover(*open.root));
   const int64_t cut = now_ms() - age;
   // Before the ids: those say which properties have found their message.
-  auto remove = [&](const std::string& key) { return remove_blob(open.root->path(), key); };
+  auto remove = [&](const std::string& key) -> Result<void> {
+    GW_TRY(abandoned_part(open.root->path(), key, true));
+    GW_TRY(release_blob(open.root->path(), key));
+    return {};
+  };
   GW_TRY_ASSIGN(uint64_t blobs, open.store->purge_properties(cut, remove, common.dry_run));
   GW_TRY_ASSIGN(uint64_t count, open.store->purge(cut, [&](const Xid& xid) { return open.root->xid_in_use(xid); }, common.dry_run));
   if (common.json) {

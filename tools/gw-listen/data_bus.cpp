@@ -1,6 +1,10 @@
 #include "data_bus.hpp"
 
 #include <strings.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 
 #include "diag.hpp"
 #include "units.hpp"
@@ -38,8 +42,9 @@ Result<DataBus::Blob> DataBus::begin() {
   return Blob{std::move(key), std::move(writer)};
 }
 
-Result<DedupStore::AddedProperty> DataBus::add(Blob&& blob, PropertyRow&& row, bool even_after_message) {
+Result<DedupStore::AddedProperty> DataBus::add(Blob&& blob, PropertyRow&& row, bool even_after_message, int64_t expires_at_ms) {
   GW_TRY(blob.writer.finish());
+  if (expires_at_ms) GW_TRY(note_blob_expiry(root_path_, blob.key, expires_at_ms));
   row.scope = endpoint_;
   row.key = blob.key;
   row.received_at_ms = now_ms();
@@ -51,7 +56,12 @@ Result<DedupStore::AddedProperty> DataBus::add(Blob&& blob, PropertyRow&& row, b
 }
 
 Result<DedupStore::Properties> DataBus::find(const std::string& id, bool lease) {
-  return in_store<DedupStore::Properties>([&] { return store_.properties(endpoint_, id, lease); });
+  GW_TRY_ASSIGN(auto found, in_store<DedupStore::Properties>([&] { return store_.properties(endpoint_, id, lease); }));
+  auto gone = [&](const PropertyRow& row) { return ::access(blob_path(root_path_, row.key).c_str(), F_OK) != 0 && errno == ENOENT; };
+  if (std::none_of(found.rows.begin(), found.rows.end(), gone)) return found;
+  GW_TRY(discard(id, found.rows));
+  found.rows.clear();
+  return found;
 }
 
 Result<void> DataBus::accepted(const std::string& id) {
@@ -60,9 +70,12 @@ Result<void> DataBus::accepted(const std::string& id) {
 
 Result<void> DataBus::discard(const std::string& id) {
   GW_TRY_ASSIGN(auto found, find(id, true));
-  if (found.rows.empty()) return {};
+  return found.rows.empty() ? Result<void>() : discard(id, found.rows);
+}
+
+Result<void> DataBus::discard(const std::string& id, const std::vector<PropertyRow>& rows) {
   GW_TRY(in_store<void>([&] { return store_.drop_properties(endpoint_, id, true); }));
-  for (const PropertyRow& row : found.rows) GW_TRY(remove_blob(root_path_, row.key));
+  for (const PropertyRow& row : rows) GW_TRY(release_blob(root_path_, row.key));
   return {};
 }
 
@@ -98,6 +111,23 @@ std::optional<WireRefusal> missing_property(const std::vector<ExpectedProperty>&
     if (!find_property(rows, property.wire_name))
       return WireRefusal{412, "ClaimCheck property " + property.wire_name + " was never received. Please resubmit."};
   return std::nullopt;
+}
+
+Result<void> HeldProperties::hold(std::vector<PropertyRow>& rows) {
+  for (size_t i = 0; i < rows.size();) {
+    GW_TRY_ASSIGN(auto hold, BlobHold::take(root_path_, rows[i].key));
+    if (hold) holds_.push_back(*std::move(hold)), ++i;
+    else rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  return {};
+}
+
+void HeldProperties::release() {
+  std::vector<std::string> keys;
+  for (const BlobHold& hold : holds_) keys.push_back(hold.key());
+  holds_.clear();
+  for (const std::string& key : keys)
+    if (auto gone = release_blob(root_path_, key); !gone) event(Level::warn, "blob-not-removed", {{"reason", gone.error().text}});
 }
 
 void rewrite_properties(Headers& headers, const std::vector<ExpectedProperty>& expected, const std::vector<PropertyRow>& rows) {

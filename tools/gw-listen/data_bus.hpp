@@ -25,17 +25,20 @@ class DataBus {
     BlobWriter writer;
   };
   Result<Blob> begin();
-  /// Durable when it returns. The file of a property that was known goes.
-  Result<DedupStore::AddedProperty> add(Blob&& blob, PropertyRow&& row, bool even_after_message);
+  /// Durable when it returns. The file of a property that was known goes. `expires_at_ms`: when nobody wants it any more; 0: unknown.
+  Result<DedupStore::AddedProperty> add(Blob&& blob, PropertyRow&& row, bool even_after_message, int64_t expires_at_ms);
+  /// Properties whose blob is gone (its time to be received is over) count as never received.
   Result<DedupStore::Properties> find(const std::string& id, bool lease);
   /// The message owns the files from now on.
   Result<void> accepted(const std::string& id);
   /// Nobody will ever ask for them.
   Result<void> discard(const std::string& id);
+  const std::string& root_path() const { return root_path_; }
 
  private:
   template <class T>
   Result<T> in_store(const std::function<Result<T>()>& work);
+  Result<void> discard(const std::string& id, const std::vector<PropertyRow>& rows);
   std::string root_path_, endpoint_;
   DedupStore& store_;
   StoreThread& thread_;
@@ -52,6 +55,18 @@ std::vector<ExpectedProperty> expected_properties(const WireCall& call);
 std::vector<ExpectedProperty> expected_properties(const Headers& held, const std::vector<PropertyRow>& rows);
 /// Why it cannot be accepted yet; nullopt: all are there.
 std::optional<WireRefusal> missing_property(const std::vector<ExpectedProperty>& expected, const std::vector<PropertyRow>& rows);
+/// Keeps the blobs until their message is stored. Rows whose blob is gone are taken out.
+class HeldProperties {
+ public:
+  explicit HeldProperties(std::string root_path) : root_path_(std::move(root_path)) {}
+  Result<void> hold(std::vector<PropertyRow>& rows);
+  /// The message is there, or was: what it does not need any more goes.
+  void release();
+
+ private:
+  std::string root_path_;
+  std::vector<BlobHold> holds_;
+};
 /// Points the headers to the blobs. All are there.
 void rewrite_properties(Headers& headers, const std::vector<ExpectedProperty>& expected, const std::vector<PropertyRow>& rows);
 /// The one of this name, without regard to the case of ASCII letters.

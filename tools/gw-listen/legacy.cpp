@@ -70,6 +70,8 @@ Result<HeldMessages::Released> HeldMessages::move(const std::string& id, Claim&&
   Message message = claim.message();
   if (message.id() != id) return Error{ExitCode::system, 0, "message " + std::to_string(claim.seq()) + " of queue '" + name_ + "' is not '" + id + "'"};
   GW_TRY_ASSIGN(auto properties, data_bus_.find(id, true));
+  HeldProperties held(data_bus_.root_path());
+  GW_TRY(held.hold(properties.rows));
   const auto expected = expected_properties(message.headers, properties.rows);
   if (auto missing = missing_property(expected, properties.rows)) return Released{Outcome::incomplete, std::move(missing)};
   rewrite_properties(message.headers, expected, properties.rows);
@@ -79,6 +81,7 @@ Result<HeldMessages::Released> HeldMessages::move(const std::string& id, Claim&&
   transaction.ack(std::move(claim));
   transaction.put(endpoint_, std::move(message), std::move(options));
   GW_TRY(committer_.commit(std::move(transaction)));
+  held.release();
   if (!properties.rows.empty())
     if (auto done = data_bus_.accepted(id); !done) event(Level::warn, "properties-left", {{"id", id}, {"reason", done.error().text}});
   return Released{};

@@ -198,6 +198,7 @@ void Listener::wait_for_end() {
     if (Signals::stop_requested()) return;
     // What a listener that was killed has left on the way is decided within seconds, also if nobody takes from the queue.
     if (auto recovered = root_->recover_dead_owners(); !recovered) event(Level::error, "recovery-failed", {{"reason", recovered.error().text}});
+    root_->sweep_blobs();
     if (monotonic_ms() - maintained < maintain_every_ms) continue;
     maintained = monotonic_ms();
     if (auto done = root_->maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});

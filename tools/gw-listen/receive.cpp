@@ -117,10 +117,10 @@ class BlobSink {
     GW_TRY(open());
     return blob_->writer.write(bytes);
   }
-  Result<DedupStore::AddedProperty> finish(PropertyRow&& row, bool even_after_message) {
+  Result<DedupStore::AddedProperty> finish(PropertyRow&& row, bool even_after_message, int64_t expires_at_ms) {
     GW_TRY(open());
     row.bytes = size_;
-    return data_bus_.add(*std::move(blob_), std::move(row), even_after_message);
+    return data_bus_.add(*std::move(blob_), std::move(row), even_after_message, expires_at_ms);
   }
 
  private:
@@ -333,7 +333,7 @@ Answer Receiver::receive_call(Exchange& exchange, const Channel& channel, const 
     return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
   const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call, date};
   switch (call.type) {
-    case WireCall::Type::data_bus_property: return receive_property(in);
+    case WireCall::Type::data_bus_property: return receive_property(in, headers);
     case WireCall::Type::ack: return receive_ack(in);
     case WireCall::Type::submit:
     case WireCall::Type::hold: return receive_message(in, std::move(headers));
@@ -371,17 +371,21 @@ Answer Receiver::receive_message(const Incoming& in, Headers&& headers) const {
   if (auto* refused = std::get_if<Answer>(&got)) return std::move(*refused);
   Received& received = std::get<Received>(got);
   if (in.call.md5 && *in.call.md5 != received.md5) return refusal(412, other_md5);
-  if (needs_properties)
-    if (auto answer = fill_in(in.call, headers, received.sha256)) return *std::move(answer);
-  return store(in, std::move(headers), std::move(received));
+  if (!needs_properties) return store(in, std::move(headers), std::move(received));
+  HeldProperties properties(context_.data_bus->root_path());
+  if (auto answer = fill_in(in.call, headers, received.sha256, properties)) return *std::move(answer);
+  Answer answer = store(in, std::move(headers), std::move(received));
+  if (answer.status == 200) properties.release();
+  return answer;
 }
 
 // De-duplication comes first: the properties of a message that was accepted are gone.
-std::optional<Answer> Receiver::fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256) const {
+std::optional<Answer> Receiver::fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256, HeldProperties& properties) const {
   auto found = context_.data_bus->find(call.id, true);
   if (!found) return answer_error(found.error());
   if (found->message) return known_message(call, *found->message, body_sha256);
   const auto expected = expected_properties(call);
+  if (auto held = properties.hold(found->rows); !held) return answer_error(held.error());
   if (auto missing = missing_property(expected, found->rows)) return refusal(*std::move(missing));
   rewrite_properties(headers, expected, found->rows);
   return std::nullopt;
@@ -395,7 +399,7 @@ Answer Receiver::known_message(const WireCall& call, const DedupRow& row, const 
   return release(call.id, true);
 }
 
-Answer Receiver::receive_property(const Incoming& in) const {
+Answer Receiver::receive_property(const Incoming& in, const Headers& headers) const {
   auto before = context_.data_bus->find(in.call.id, false);
   if (!before) return answer_error(before.error());
   // NServiceBus 3 sends its properties after the message.
@@ -419,11 +423,13 @@ Answer Receiver::receive_property(const Incoming& in) const {
     if (row && row->sha256 != digests.sha256()) event(Level::warn, "property-differs", {{"id", in.call.id}, {"property", in.call.data_bus_key}});
     return ok();
   }
+  // Also if its message never comes.
+  const WireTimes times = wire_times(headers, in.call, in.date, now_ms());
   PropertyRow row;
   row.id = in.call.id;
   row.name = in.call.data_bus_key;
   row.sha256 = digests.sha256();
-  auto added = sink.finish(std::move(row), in.call.legacy);
+  auto added = sink.finish(std::move(row), in.call.legacy, times.expires_at_ms);
   if (!added) return answer_error(added.error());
   if (added->other_body) event(Level::warn, "property-differs", {{"id", in.call.id}, {"property", in.call.data_bus_key}});
   return ok();

@@ -57,14 +57,14 @@ class Receiver {
   Answer receive(Exchange& http, const Channel& channel, const Caller& caller, const WebQuery& query, std::string& id) const;
   Answer receive_envelope(Exchange& exchange, const Channel& channel, const Caller& caller, std::string& id) const;
   Answer receive_call(Exchange& exchange, const Channel& channel, const Caller& caller, Headers&& wire, std::string_view date, std::string& id) const;
-  Answer receive_property(const Incoming& in) const;
+  Answer receive_property(const Incoming& in, const Headers& headers) const;
   Answer receive_message(const Incoming& in, Headers&& headers) const;
   Answer receive_ack(const Incoming& in) const;
   Answer answer_probe(Exchange& exchange, const Channel& channel, const BodyPlan& plan) const;
   std::optional<Answer> copy_body(const Incoming& in, uint64_t file_above, const Write& write) const;
   std::variant<Received, Answer> read_body(const Incoming& in) const;
   /// nullopt: all properties are there and the headers point to them.
-  std::optional<Answer> fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256) const;
+  std::optional<Answer> fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256, HeldProperties& properties) const;
   Answer known_message(const WireCall& call, const DedupRow& row, const Sha256& body_sha256) const;
   Answer store(const Incoming& in, Headers&& headers, Received&& received) const;
   Answer release(const std::string& id, bool known) const;

@@ -1,5 +1,6 @@
 // show: headers and bodies, which stay where they are.
 #include "commands.hpp"
+#include "databus.hpp"
 #include "support.hpp"
 #include "table.hpp"
 #include "units.hpp"
@@ -8,9 +9,10 @@ namespace gw::inspect {
 
 namespace {
 
-Result<void> show_json(const std::string& queue, const Selected& one) {
+Result<void> show_json(const Root& root, const std::string& queue, const Selected& one) {
   const Message& message = *one.message;
   JsonObject object = message_json(queue, one.info, message);
+  add_attachments(object, message.headers, root.path());
   GW_TRY_ASSIGN(bool added, add_small_body(object, message.body));
   if (!added && message.body.is_file()) object.add("body_file", message.body.file()->path);
   out(object.str() + "\n");
@@ -30,14 +32,21 @@ Result<void> show_body_for_people(const Body& body) {
   return {};
 }
 
-Result<void> show_one(const Options& options, const Selected& one, bool first) {
+void show_attachments(const Headers& headers, const std::string& root_path) {
+  for (const Attachment& attachment : attachments_of(headers, root_path))
+    out("[attachment " + attachment.name + ": " + (attachment.bytes ? human_size(*attachment.bytes) + " in " : "gone: ") + attachment.path + "]\n");
+}
+
+Result<void> show_one(const Options& options, const Root& root, const Selected& one, bool first) {
   const Message& message = *one.message;
   if (options.body_only) return write_body(message.body);
   if (!first) out("\n");
   out(headers_to_text(message.headers));
   if (options.headers_only) return {};
   out("\n");
-  return show_body_for_people(message.body);
+  GW_TRY(show_body_for_people(message.body));
+  show_attachments(message.headers, root.path());
+  return {};
 }
 
 }  // namespace
@@ -52,7 +61,7 @@ Result<ExitCode> show(const Options& options, const CommonOptions& common) {
   die_quietly_when_nobody_reads();
   bool any = false;
   auto show_each = [&](Selected& one) -> Result<bool> {
-    GW_TRY(common.json && !options.body_only ? show_json(queue.name(), one) : show_one(options, one, !any));
+    GW_TRY(common.json && !options.body_only ? show_json(*root, queue.name(), one) : show_one(options, *root, one, !any));
     any = true;
     return true;
   };

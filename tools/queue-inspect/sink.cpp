@@ -27,10 +27,15 @@ Result<bool> contains(const Body& body, char what) {
   return false;
 }
 
+std::string absolute_path(const std::string& path) {
+  std::unique_ptr<char, decltype(&::free)> full(::realpath(path.c_str(), nullptr), &::free);
+  return full ? full.get() : path;
+}
+
 class StdoutSink : public Sink {
  public:
   enum class Form { bare, lines, nul, json };
-  explicit StdoutSink(Form form) : form_(form) {}
+  StdoutSink(Form form, std::string root_path) : form_(form), root_path_(std::move(root_path)) {}
 
   Result<Written> write(const std::string& queue, const MessageInfo& info, const Message& message) override {
     if (form_ == Form::json) return write_json(queue, info, message);
@@ -47,8 +52,9 @@ class StdoutSink : public Sink {
 
  private:
   // A large body's file goes with its message, so the body itself has to be in the output, piece by piece.
-  static Result<Written> write_json(const std::string& queue, const MessageInfo& info, const Message& message) {
+  Result<Written> write_json(const std::string& queue, const MessageInfo& info, const Message& message) {
     JsonObject object = message_json(queue, info, message);
+    add_attachments(object, message.headers, root_path_);
     GW_TRY_ASSIGN(bool added, add_small_body(object, message.body));
     std::string text = object.str();
     if (!added) {
@@ -65,6 +71,7 @@ class StdoutSink : public Sink {
   }
 
   Form form_;
+  std::string root_path_;
 };
 
 class DirectorySink : public Sink {
@@ -142,7 +149,7 @@ Result<std::unique_ptr<Sink>> Sink::make(const Options& options, const CommonOpt
     return Error{ExitCode::usage, 0, "--lines, -0, --json and --to-dir exclude each other"};
   if (options.to_dir.empty()) {
     Form form = options.lines ? Form::lines : options.nul ? Form::nul : common.json ? Form::json : Form::bare;
-    return std::unique_ptr<Sink>(std::make_unique<StdoutSink>(form));
+    return std::unique_ptr<Sink>(std::make_unique<StdoutSink>(form, absolute_path(common.root)));
   }
   UniqueFd fd(::open(options.to_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return errno_error("open", options.to_dir, errno);

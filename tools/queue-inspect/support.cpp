@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "config.hpp"
+#include "databus.hpp"
 #include "diag.hpp"
 #include "hash.hpp"
 #include "units.hpp"
@@ -120,6 +121,17 @@ JsonObject message_json(const std::string& queue, const MessageInfo& info, const
   for (const auto& [name, value] : headers.entries()) members.add(name, value);
   object.add_raw("headers", members.str());
   return object;
+}
+
+void add_attachments(JsonObject& object, const Headers& headers, const std::string& root_path) {
+  std::string list;
+  for (const Attachment& attachment : attachments_of(headers, root_path)) {
+    JsonObject one;
+    one.add("key", attachment.name);
+    if (attachment.bytes) one.add("bytes", *attachment.bytes);
+    list += (list.empty() ? "" : ",") + one.add("path", attachment.path).str();
+  }
+  if (!list.empty()) object.add_raw("attachments", "[" + list + "]");
 }
 
 Result<bool> add_small_body(JsonObject& object, const Body& body) {

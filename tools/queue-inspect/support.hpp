@@ -48,6 +48,8 @@ ExitCode report_missing(const Selection& selection, const std::string& queue, bo
 
 /// The members of `list QUEUE` in CLI.md section 4.
 JsonObject message_json(const std::string& queue, const MessageInfo& info, const Message& message);
+/// Adds attachments[{key bytes path}], if there are any.
+void add_attachments(JsonObject& object, const Headers& headers, const std::string& root_path);
 /// Adds body or body_base64; false, with nothing added, if the body is too large for that.
 Result<bool> add_small_body(JsonObject& object, const Body& body);
 /// UTF-8 without control bytes other than tab, line feed and carriage return.

@@ -66,12 +66,26 @@ void BodyDigester::run() {
       transfer = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    auto sums = digest(*std::as_const(transfer->claim).message().body.file());
+    auto sums = sums_of(*transfer);
     if (sums)
       ready_(std::move(transfer), *sums, "");
     else
       ready_(std::move(transfer), {}, sums.error().text);
   }
+}
+
+Result<std::vector<BodySums>> BodyDigester::sums_of(const Transfer& transfer) {
+  std::vector<BodySums> all;
+  for (const Call& call : transfer.calls) {
+    const Body& body = call.blob ? *call.blob : transfer.claim.message().body;
+    if (!body.is_file()) {
+      all.push_back({content_md5(body.bytes()), envelope_digits(body.bytes())});
+      continue;
+    }
+    GW_TRY_ASSIGN(BodySums sums, digest(*body.file()));
+    all.push_back(std::move(sums));
+  }
+  return all;
 }
 
 Result<BodySums> BodyDigester::digest(const BodyFile& file) {

@@ -23,8 +23,9 @@ std::string content_md5(const std::string& bytes);
 
 class BodyDigester {
  public:
-  /// `ready` gets each transfer with its sums; an error text instead if the file cannot be read. Called from the thread.
-  using Ready = std::function<void(TransferPtr&&, const BodySums& sums, std::string error)>;
+  /// `ready` gets each transfer with the sums of its calls, in their order; an error text instead if a file cannot be read. Called
+  /// from the thread.
+  using Ready = std::function<void(TransferPtr&&, const std::vector<BodySums>& sums, std::string error)>;
   explicit BodyDigester(Ready ready) : ready_(std::move(ready)) {}
   ~BodyDigester();
   void add(TransferPtr transfer);
@@ -36,6 +37,7 @@ class BodyDigester {
     BodySums sums;
   };
   void run();
+  Result<std::vector<BodySums>> sums_of(const Transfer& transfer);
   Result<BodySums> digest(const BodyFile& file);
 
   Ready ready_;

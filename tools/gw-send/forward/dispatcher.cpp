@@ -31,10 +31,10 @@ Dispatcher::~Dispatcher() {
 void Dispatcher::start(SendLoop& send_loop) {
   send_loop_ = &send_loop;
   send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
-  digester_ = std::make_unique<BodyDigester>([this](TransferPtr&& transfer, const BodySums& sums, std::string error) {
+  digester_ = std::make_unique<BodyDigester>([this](TransferPtr&& transfer, const std::vector<BodySums>& sums, std::string error) {
     std::vector<TransferPtr> one;
     if (error.empty()) {
-      set_sums(*transfer, sums);
+      for (size_t i = 0; i < sums.size(); ++i) set_sums(*transfer, transfer->calls[i], sums[i]);
       one.push_back(std::move(transfer));
       send_loop_->submit(std::move(one));
       return;

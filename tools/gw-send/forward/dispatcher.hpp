@@ -129,8 +129,8 @@ class Dispatcher {
   std::vector<Claim> claim_next(Site& site, size_t wanted, int64_t now_ms);
   std::vector<Claim> claim_listed(Site& site, size_t wanted, int64_t now_ms);
   void dispatch(Site& site, Claim claim);
-  void set_head(Transfer& transfer);
-  static void set_sums(Transfer& transfer, const BodySums& sums);
+  Result<void> make_calls(Transfer& transfer);
+  static void set_sums(const Transfer& transfer, Call& call, const BodySums& sums);
   const std::string& originating_site_of(const Message& message) const;
   void give_up_old(Site& site, int64_t now_ms);
 

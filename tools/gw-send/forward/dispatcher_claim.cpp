@@ -1,6 +1,7 @@
 // What the dispatcher claims, and how a claimed message becomes a request.
 #include <algorithm>
 
+#include "databus.hpp"
 #include "diag.hpp"
 #include "envelope.hpp"
 #include "dispatcher_site.hpp"
@@ -123,12 +124,17 @@ void Dispatcher::dispatch(Site& site, Claim claim) {
     own_back_.push_back(std::move(transfer));
     return;
   }
+  if (auto made = make_calls(*transfer); !made) {
+    transfer->verdict = Transfer::Verdict::unreadable;
+    transfer->answer.error = made.error().text;
+    own_back_.push_back(std::move(transfer));
+    return;
+  }
   transfer->probe = site.circuit.sent();
   const Body& body = std::as_const(transfer->claim).message().body;
-  set_head(*transfer);
-  if (body.is_file()) return digester_->add(std::move(transfer));
+  if (body.is_file() || transfer->calls.size() > 1) return digester_->add(std::move(transfer));
   const bool in_envelope = transfer->target->carrier == Target::Carrier::envelope;
-  set_sums(*transfer, {content_md5(body.bytes()), in_envelope ? envelope_digits(body.bytes()) : 0});
+  set_sums(*transfer, transfer->calls[0], {content_md5(body.bytes()), in_envelope ? envelope_digits(body.bytes()) : 0});
   batch_.push_back(std::move(transfer));
 }
 
@@ -142,36 +148,53 @@ const std::string& Dispatcher::originating_site_of(const Message& message) const
 }
 
 /// What stands in the head only when the body is known.
-void Dispatcher::set_sums(Transfer& transfer, const BodySums& sums) {
+void Dispatcher::set_sums(const Transfer& transfer, Call& call, const BodySums& sums) {
   const Target& target = *transfer.target;
   if (target.carrier == Target::Carrier::http) {
-    transfer.head += content_md5_line(sums.md5, target.lower_case_names);
+    call.head += content_md5_line(sums.md5, target.lower_case_names);
     return;
   }
-  transfer.fields.entries().push_back({"Content-MD5", sums.md5});
+  call.fields.entries().push_back({"Content-MD5", sums.md5});
   if (target.carrier == Target::Carrier::program) return;
-  transfer.head = envelope_head();
-  transfer.envelope = std::make_shared<EnvelopeUpload>(transfer.fields, std::as_const(transfer.claim).message().body, sums.digits);
-  transfer.fields = {};
+  call.head = envelope_head();
+  call.envelope = std::make_shared<EnvelopeUpload>(call.fields, transfer.body_of(call), sums.digits);
+  call.fields = {};
 }
 
-void Dispatcher::set_head(Transfer& transfer) {
+/// A call for each data bus property whose blob is ours, then one for the message; without what depends on the bodies.
+Result<void> Dispatcher::make_calls(Transfer& transfer) {
   const Message& message = std::as_const(transfer.claim).message();
+  const MessageInfo& info = transfer.claim.info();
   RequestContext context;
-  context.failures = transfer.claim.info().failures;
+  context.failures = info.failures;
   context.originating_site = originating_site_of(message);
   context.without_site = is_answer_to(message.headers, SiteAddress{transfer.target->type, transfer.target->url});
   // Who asked is not known: an old receiver says so by an error, and a retry then has what it wants.
   context.original_version_1 = transfer.target->original_version_1 || (context.failures > 0 && is_unlisted_key(transfer.target->key));
   context.lower_case_names = transfer.target->lower_case_names;
-  if (context.failures > 0) {
-    const auto last = known_outcome(message.id(), transfer.target->key);
-    context.last_failure_us = last ? last->since_ms * 1000 : now_us();
+  const std::vector<Attachment> attachments = attachments_of(message.headers, root_.path());
+  std::optional<Outcome> last;
+  if (info.failures > 0 || !attachments.empty()) last = known_outcome(message.id(), transfer.target->key);
+  if (info.failures > 0) context.last_failure_us = last ? last->since_ms * 1000 : now_us();
+  auto add = [&](std::string property, std::shared_ptr<const Body> blob) {
+    Call call;
+    if (transfer.target->carrier == Target::Carrier::http)
+      call.head = property_head(message, property, context);
+    else
+      call.fields = call_fields(message, property, context);
+    call.property = std::move(property);
+    call.blob = std::move(blob);
+    transfer.calls.push_back(std::move(call));
+  };
+  for (const Attachment& attachment : attachments) {
+    GW_TRY_ASSIGN(Body blob, open_blob(root_.path(), attachment.key));
+    add(property_wire_name(attachment.name), std::make_shared<const Body>(std::move(blob)));
   }
-  if (transfer.target->carrier == Target::Carrier::http)
-    transfer.head = submit_head(message, context);
-  else
-    transfer.fields = submit_fields(message, context);
+  add("", nullptr);
+  // An attempt that did not count, or a forwarder that was killed in one, has got somewhere, too. Programs cannot say what is missing.
+  const bool tried = info.failures > 0 || info.deliveries > 1 || last;
+  transfer.plan_calls(tried && transfer.target->carrier != Target::Carrier::program);
+  return {};
 }
 
 /// While a site is out of order nothing is sent to it, but messages grow too old.

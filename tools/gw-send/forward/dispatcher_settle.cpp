@@ -17,13 +17,6 @@ constexpr int64_t commit_trouble_pause_ms = 1000;
 constexpr size_t outboxes_of_their_own_max = 4, shared_transaction_max = 1000;
 constexpr int64_t after_probe_ms = 50;  // a message that was just tried lets another one be the next probe
 
-bool is_delivered(const Transfer& transfer) {
-  const HttpAnswer& answer = transfer.answer;
-  if (transfer.target->carrier == Target::Carrier::program) return answer.word == HttpAnswer::Word::ok;
-  if (answer.status != 200 || !answer.complete) return false;
-  return answer.body == (transfer.envelope ? transfer.envelope->expected_answer() : "OK");
-}
-
 std::string cut_utf8(const std::string& text, size_t limit) {
   if (text.size() <= limit) return text;
   size_t end = limit;
@@ -149,7 +142,7 @@ void Dispatcher::settle_one(TransferPtr transfer, Settlement& into) {
       break;
   }
   if (!transfer->sent) return settle_unsent(std::move(transfer));
-  if (is_delivered(*transfer)) return settle_delivered(std::move(transfer), site, into);
+  if (transfer->delivered()) return settle_delivered(std::move(transfer), site, into);
   settle_failed(std::move(transfer), site, into);
 }
 

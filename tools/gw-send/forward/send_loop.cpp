@@ -86,12 +86,27 @@ void SendLoop::give_up_waiting(Lane& lane) {
 }
 
 void SendLoop::start(Lane& lane, TransferPtr transfer, int64_t now) {
-  const uint64_t bytes = std::as_const(transfer->claim).message().body.size();
+  ++lane.in_flight;
+  start_call(lane, std::move(transfer), now);
+}
+
+/// The next call of transfers that have had an answer to the last one. They keep their places.
+void SendLoop::go_on() {
+  const int64_t now = monotonic_ms();
+  std::vector<TransferPtr> transfers;
+  transfers.swap(going_on_);
+  for (TransferPtr& transfer : transfers) {
+    Lane& lane = lanes_[transfer->site];
+    start_call(lane, std::move(transfer), now);
+  }
+}
+
+void SendLoop::start_call(Lane& lane, TransferPtr transfer, int64_t now) {
+  const uint64_t bytes = transfer->body().size();
   const uint64_t site_rate = transfer->target->rate_bytes;
   const uint64_t rate = rate_.rate() && site_rate ? std::min(rate_.rate(), site_rate) : std::max(rate_.rate(), site_rate);
   rate_.started(bytes, now);
   lane.rate.started(bytes, now);
-  ++lane.in_flight;
   transfer->sent = true;
   transfer->started_ms = now;
   Transfer* user = transfer.release();  // comes back in finished()
@@ -105,12 +120,14 @@ void SendLoop::start_request(Transfer* transfer, uint64_t rate) {
   HttpRequest request;
   request.url = &transfer->target->url;
   request.link = transfer->target->link;
-  request.head = std::move(transfer->head);
+  // A message with properties may have to be sent again in the same attempt.
+  request.head = transfer->calls.size() == 1 ? std::move(transfer->call().head) : transfer->call().head;
   request.head += date_line();
   request.head += '\0';
-  request.body = &std::as_const(transfer->claim).message().body;
+  request.body = &transfer->body();
   request.lower_case_names = transfer->target->lower_case_names;
-  request.upload = transfer->envelope.get();
+  if (transfer->call().envelope) transfer->call().envelope->rewind();
+  request.upload = transfer->call().envelope.get();
   request.connect_timeout_ms = transfer->connect_timeout_ms;
   request.answer_timeout_ms = transfer->answer_timeout_ms;
   request.bytes_per_s_max = rate;
@@ -122,9 +139,10 @@ void SendLoop::start_program(Transfer* transfer, uint64_t rate) {
   request.program = transfer->target->program;
   request.type = transfer->target->type;
   request.address = transfer->target->url;
-  request.body = &std::as_const(transfer->claim).message().body;
-  transfer->fields.entries().push_back({"Date", format_http_date(now_ms())});
-  request.head = format_channel_head(transfer->fields, request.body->size());
+  request.body = &transfer->body();
+  Headers fields = transfer->call().fields;
+  fields.entries().push_back({"Date", format_http_date(now_ms())});
+  request.head = format_channel_head(fields, request.body->size());
   request.connect_timeout_ms = transfer->connect_timeout_ms;
   request.answer_timeout_ms = transfer->answer_timeout_ms;
   request.bytes_per_s_max = rate;
@@ -159,6 +177,10 @@ void SendLoop::start_waiting() {
 
 void SendLoop::finished(Transfer* raw, HttpAnswer&& answer, bool sent) {
   TransferPtr transfer(raw);
+  if (sent && transfer->goes_on(answer)) {
+    if (!stopping_) return going_on_.push_back(std::move(transfer));
+    sent = false;  // the rest another time
+  }
   transfer->answer = std::move(answer);
   transfer->sent = sent;
   transfer->finished_ms = monotonic_ms();
@@ -182,6 +204,7 @@ int64_t SendLoop::wait_ms(int64_t timeout_ms) const {
 
 void SendLoop::round(int64_t timeout_ms) {
   take_inbox();
+  go_on();
   if (!stopping_) start_waiting();
   const int64_t wait = back_.empty() ? wait_ms(timeout_ms) : 0;
   auto done = [this](void* request, HttpAnswer&& answer) { finished(static_cast<Transfer*>(request), std::move(answer), true); };
@@ -193,6 +216,12 @@ void SendLoop::round(int64_t timeout_ms) {
 }
 
 void SendLoop::abandon() {
+  for (TransferPtr& transfer : going_on_) {
+    --lanes_[transfer->site].in_flight;
+    transfer->sent = false;
+    back_.push_back(std::move(transfer));
+  }
+  going_on_.clear();
   auto done = [this](void* request, HttpAnswer&& answer) { finished(static_cast<Transfer*>(request), std::move(answer), false); };
   client_->abandon(done);
   programs_.abandon(done);

@@ -69,6 +69,8 @@ class SendLoop {
   void start_request(Transfer* transfer, uint64_t rate);
   void start_program(Transfer* transfer, uint64_t rate);
   size_t in_flight() const { return client_->in_flight() + programs_.in_flight(); }
+  void start_call(Lane& lane, TransferPtr transfer, int64_t now_ms);
+  void go_on();
   void finished(Transfer* transfer, HttpAnswer&& answer, bool sent);
   int64_t wait_ms(int64_t timeout_ms) const;
 
@@ -79,6 +81,7 @@ class SendLoop {
   size_t first_lane_ = 0;  // each round starts with another one
   size_t waiting_ = 0;
   std::vector<TransferPtr> back_;
+  std::vector<TransferPtr> going_on_;  // in flight, between two calls
   bool stopping_ = false;
   unsigned max_transfers_ = 1;
   RateLimit rate_;
