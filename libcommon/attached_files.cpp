@@ -97,7 +97,6 @@ void AttachedFiles::release() {
   files_.clear();
   for (auto& [key, hold] : earlier_) {
     hold.reset();
-    if (keep_) continue;
     auto gone = release_blob(root_path_, key);
     if (!gone) event(Level::warn, "blob-not-removed", {{"path", blob_path(root_path_, key)}, {"reason", gone.error().text}});
     else if (expires_at_ms_) forget_blob_expiry(root_path_, key, expires_at_ms_);  // stored messages have notes of their own

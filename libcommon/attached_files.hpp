@@ -30,8 +30,6 @@ class AttachedFiles {
   /// Before messages are stored, after their headers were made: a file system has room for so many names of a file; messages made
   /// from now on name copies.
   Result<void> renew();
-  /// Who keeps the messages stores them later: the blobs stay.
-  void keep() { keep_ = true; }
   /// What no stored message names goes.
   void release();
 
@@ -47,7 +45,6 @@ class AttachedFiles {
   int64_t expires_at_ms_ = 0;
   std::vector<File> files_;
   std::vector<std::pair<std::string, std::optional<BlobHold>>> earlier_;
-  bool keep_ = false;
 };
 
 }  // namespace gw

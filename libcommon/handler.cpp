@@ -390,6 +390,8 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
 HandlerRun::~HandlerRun() {
   for (const std::string& name : files_) scratch_.remove(name);
   if (!outboxes_) return;
+  release_held_blobs(outboxes_->path() + "/" + outbox_name_);
+  release_held_blobs(outboxes_->path() + "/" + outbox_name_ + std::string(outbox_sealed_suffix));
   outboxes_->remove(outbox_name_);
   outboxes_->remove(outbox_name_ + std::string(outbox_sealed_suffix));
 }

@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <map>
 
+#include "databus.hpp"
+#include "diag.hpp"
 #include "gw_assert.hpp"
 #include "hash.hpp"
 
@@ -20,7 +22,7 @@ namespace gw {
 namespace {
 
 constexpr std::string_view first_line = "gw-outbox 1";
-constexpr std::string_view record_suffix = ".send", body_suffix = ".body";
+constexpr std::string_view record_suffix = ".send", body_suffix = ".body", blob_suffix = ".blob";
 constexpr size_t headers_file_bytes_max = 4 * headers_bytes_max;  // the text form of control bytes is longer
 
 std::string_view environment(const char* name) {
@@ -65,6 +67,7 @@ class Holder {
 
  private:
   Result<std::string> body_line(const Body& body);
+  Result<void> hold_blobs(const Headers& headers);
   Error gone() const {
     return Error{ExitCode::no_input, ENOENT, "hold a message in '" + outbox_ + "' (GW_OUTBOX): the handler that it belongs to has ended"};
   }
@@ -93,7 +96,21 @@ Result<std::string> Holder::body_line(const Body& body) {
   return line;
 }
 
+/// A link of its own keeps a blob until the messages have theirs.
+Result<void> Holder::hold_blobs(const Headers& headers) {
+  for (const Attachment& attachment : attachments_of(headers, outbox_ + "/../../..")) {
+    std::string name = attachment.key + std::string(blob_suffix);
+    std::replace(name.begin(), name.end(), '/', '.');
+    const std::string path = outbox_ + "/" + name;
+    if (::link(attachment.path.c_str(), path.c_str()) == 0 || errno == EEXIST) continue;
+    if (errno != ENOENT) return errno_error("create", path, errno);
+    if (::access(outbox_.c_str(), F_OK) != 0) return gone();
+  }
+  return {};
+}
+
 Result<void> Holder::add(const Transaction::Put& put) {
+  GW_TRY(hold_blobs(put.message.headers));
   GW_TRY_ASSIGN(std::string body, body_line(put.message.body));
   records_.append(first_line).append("\nqueue ").append(put.queue.name()) += '\n';
   if (put.options.due_at_ms != 0) records_ += "due " + std::to_string(put.options.due_at_ms) + "\n";
@@ -299,6 +316,21 @@ Result<void> drop_repeated(std::vector<HeldSend>& sends) {
 }
 
 }  // namespace
+
+void release_held_blobs(const std::string& outbox) {
+  DIR* listing = ::opendir(outbox.c_str());
+  if (!listing) return;
+  while (dirent* entry = ::readdir(listing)) {
+    std::string key = entry->d_name;
+    const size_t slash = key.find('.');
+    if (!key.ends_with(blob_suffix) || slash == std::string::npos) continue;
+    key.resize(key.size() - blob_suffix.size());
+    key[slash] = '/';
+    if (!blob_key_ok(key) || ::unlinkat(::dirfd(listing), entry->d_name, 0) != 0) continue;
+    if (auto gone = release_blob(outbox + "/../../..", key); !gone) event(Level::warn, "blob-not-removed", {{"reason", gone.error().text}});
+  }
+  ::closedir(listing);
+}
 
 bool inside_handler() { return !environment("GW_OUTBOX").empty(); }
 

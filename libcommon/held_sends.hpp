@@ -37,5 +37,7 @@ struct HeldSend {
 /// For the worker when the handler has ended well: everything in the outbox, in the order in which it was sent; from here on nobody can
 /// hold anything there. bad_data: a file in it is not what gw-queue(5) describes, or one id was sent twice with two bodies.
 Result<std::vector<HeldSend>> take_held_sends(const std::string& outbox);
+/// Before an outbox is removed, committed or not: blobs of the data bus that it holds and no message names go.
+void release_held_blobs(const std::string& outbox);
 
 }  // namespace gw

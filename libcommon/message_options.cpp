@@ -331,7 +331,6 @@ Result<void> MessageSource::Impl::flush() {
   GW_TRY_ASSIGN(auto outcomes, (*store)(batch));
   std::optional<Error> first_error;
   for (size_t i = 0; i < batch.size(); ++i) {
-    if (batch[i].keep_attachments) attached.keep();
     bool refused = batch[i].error.has_value() || (outcomes[i] != PutOutcome::stored && outcomes[i] != PutOutcome::duplicate);
     report(batch[i], told[i], outcomes[i], first_error);
     if (!refused && !options.from_dir.empty()) GW_TRY(file_sent(batch[i], pending_files[i]));

@@ -38,7 +38,6 @@ struct Draft {
   std::array<unsigned char, 32> body_sha256{};  ///< set if key_id
   int64_t unique_for_ms = unique_for_ms_default;
   std::string from_path;  ///< --from-dir: where it came from
-  bool keep_attachments = false;  ///< set by who does not store it yet, but keeps it: its blobs stay, though no stored message names them
 
   // What the store knows of it, for --json and for streams of which a part is refused.
   std::optional<Error> error;        ///< this one alone was not stored, though its batch was
