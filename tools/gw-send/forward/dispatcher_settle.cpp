@@ -35,7 +35,7 @@ std::string describe(const Transfer& transfer) {
   if (!answer.reason.empty()) text += " " + answer.reason;
   const std::string more = answer.complete ? cut_utf8(answer.body, reason_body_bytes) : answer.error;
   if (!more.empty()) text += ": " + more;
-  if (answer.status == 200 && transfer.envelope && answer.complete) text += " (expected the MD5 of the request)";
+  if (answer.status == 200 && transfer.call().envelope && answer.complete) text += " (expected the MD5 of the request)";
   return text;
 }
 

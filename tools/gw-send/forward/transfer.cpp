@@ -3,11 +3,11 @@
 namespace gw {
 
 /// Exactly what the other side says when it has it.
-bool Transfer::accepted(const HttpAnswer& answer) const {
-  if (target->carrier == Target::Carrier::program) return answer.word == HttpAnswer::Word::ok;
-  if (answer.status != 200 || !answer.complete) return false;
+bool Transfer::accepted(const HttpAnswer& last) const {
+  if (target->carrier == Target::Carrier::program) return last.word == HttpAnswer::Word::ok;
+  if (last.status != 200 || !last.complete) return false;
   const Call& now = calls[plan_.front()];
-  return answer.body == (now.envelope ? now.envelope->expected_answer() : "OK");
+  return last.body == (now.envelope ? now.envelope->expected_answer() : "OK");
 }
 
 bool Transfer::delivered() const { return calls[plan_.front()].property.empty() && accepted(answer); }

@@ -61,6 +61,7 @@ struct Transfer {
   void plan_calls(bool tried_before);
   /// The one that is made now.
   Call& call() { return calls[plan_.front()]; }
+  const Call& call() const { return calls[plan_.front()]; }
   const Body& body_of(const Call& one) const { return one.blob ? *one.blob : claim.message().body; }
   const Body& body() const { return body_of(calls[plan_.front()]); }
   /// After the answer to a call: is there another one to make? call() is that then. False: the answer is the attempt's.
