@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # distributor worker --stream: one process for many messages.
 # timeout: 240
-# asan: yes
 # shellcheck disable=SC2016 # the handlers' own variables
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
