@@ -276,7 +276,7 @@ void Committer::commit_singles() {
     std::shared_ptr<QueueImpl> queue;
     uint64_t ticket = 0;
     uint32_t failures_seen = 0;
-    std::vector<Work*> works;
+    std::vector<std::pair<Work*, std::optional<LeftFiles>>> works;
   };
   std::map<Segment*, Synced> segments;
   for (Work* work : select([](Work& w) { return w.kind == Kind::single; })) {
@@ -293,13 +293,14 @@ void Committer::commit_singles() {
     auto& word = state.segment->entry(state.seq).word;
     uint64_t after = word_after(source.defer, word.load());
     if (word_state(after) == State::deferred) state.queue->lower_min_due(*state.segment, word_due(after));
+    auto left = source.defer ? std::nullopt : state.queue->files_of(*state.segment, state.seq);
     word.store(after, std::memory_order_release);
-    s.works.push_back(work);
+    s.works.emplace_back(work, std::move(left));
   }
   for (auto& [key, s] : segments) {
     s.ticket = s.segment->claims_header().ticket.fetch_add(1, std::memory_order_acq_rel) + 1;
     auto synced = s.queue->sync_idx(*s.segment, s.ticket, s.failures_seen);
-    for (Work* work : s.works) {
+    for (auto& [work, left] : s.works) {
       Source& source = sources(*work)[0];
       ClaimState& state = *source.claim.state_;
       if (!synced) work->fail(synced.error());
@@ -308,7 +309,7 @@ void Committer::commit_singles() {
       } else {
         // Also in doubt: the word says DONE here and now; after a power loss the disk decides.
         state.held = false;
-        state.queue->finished(state.seq, state.segment);
+        state.queue->finished(state.seq, state.segment, left);
       }
     }
     s.queue->ring();

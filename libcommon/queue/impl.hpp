@@ -87,6 +87,11 @@ struct MessageFiles {
   std::vector<BlobRef> blobs;
   bool any() const { return body || !blobs.empty(); }
 };
+/// What a finished message leaves behind.
+struct LeftFiles {
+  MessageFiles files;
+  int64_t expires_at_ms = 0;
+};
 
 struct Frame {
   FrameHeader header;
@@ -177,8 +182,10 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   /// STAGED -> word, frees the claim, lowers hints. False: was not staged any more.
   bool publish(Segment& segment, uint64_t seq, uint64_t word);
   void void_staged(uint64_t seq);
-  /// After the word of a held message became DONE or the like: counters, body file, bells.
-  void finished(uint64_t seq, const SegmentPtr& segment);
+  /// The files of a message, if it has any. To be asked before its word becomes DONE or the like: from then on anybody may punch its frame out.
+  std::optional<LeftFiles> files_of(const Segment& segment, uint64_t seq) const;
+  /// After that: counters, the names of its files, bells.
+  void finished(uint64_t seq, const SegmentPtr& segment, const std::optional<LeftFiles>& left);
   void lower_hint(uint64_t seq);
   void lower_min_due(Segment& segment, int64_t due_ms);
   Result<void> sync_idx(Segment& segment, uint64_t ticket, uint32_t failures_seen);

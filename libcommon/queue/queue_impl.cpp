@@ -310,12 +310,13 @@ bool QueueImpl::drop_expired(ClaimState& state) {
   if (!leave(state)) return false;
   event(Level::info, "expired", {{"queue", name_}, {"id", state.message.id()}, {"seq", state.seq}, {"expires_at", format_rfc3339(state.info.expires_at_ms)}});
   auto& word = state.segment->entry(state.seq).word;
+  auto left = files_of(*state.segment, state.seq);
   word.store(make_word(State::done, word_failures(word.load()), 0), std::memory_order_release);
   // Not synced, because after a power loss it is expired all the same; but a body file goes only behind a durable word.
   if (state.segment->entry(state.seq).where.load() & where_body_file)
     if (auto synced = sync_data(state.segment->idx.get(), state.segment->shown + ".idx"); !synced) return false;
   state.held = false;
-  finished(state.seq, state.segment);
+  finished(state.seq, state.segment, left);
   return true;
 }
 
@@ -508,24 +509,30 @@ void QueueImpl::void_staged(uint64_t seq) {
   auto segment = segment_of(seq);
   if (!segment) return;
   uint64_t staged = make_word(State::staged, 0, 0), claim = (*segment)->claim(seq).load(std::memory_order_acquire);
+  auto left = files_of(**segment, seq);
   if (!(*segment)->entry(seq).word.compare_exchange_strong(staged, make_word(State::void_, 0, 0), std::memory_order_acq_rel)) return;
   (*segment)->claim(seq).compare_exchange_strong(claim, 0);
-  finished(seq, *segment);
+  finished(seq, *segment, left);
 }
 
-void QueueImpl::finished(uint64_t seq, const SegmentPtr& segment) {
+std::optional<LeftFiles> QueueImpl::files_of(const Segment& segment, uint64_t seq) const {
+  const uint64_t where = segment.entry(seq).where.load(std::memory_order_relaxed);
+  if (!(where & where_body_file)) return std::nullopt;
+  auto loaded = load(segment, seq, where);
+  if (!loaded) return std::nullopt;
+  return LeftFiles{(*loaded)->frame.files(), (*loaded)->frame.head.expires_at_ms};
+}
+
+void QueueImpl::finished(uint64_t seq, const SegmentPtr& segment, const std::optional<LeftFiles>& left) {
   QueueShared& q = shared();
   uint64_t where = segment->entry(seq).where.load(std::memory_order_relaxed);
   int64_t bytes = where_length(where);
-  if (where & where_body_file) {
+  if (left) {
     // The word is durable, or evidence that is durable says so: the names may go.
     // What never became a message leaves its blobs to those who stored them.
     bool done = segment->state(segment->entry(seq).word.load(std::memory_order_acquire)) == State::done;
-    if (auto loaded = load(*segment, seq, where)) {
-      const Frame& frame = (*loaded)->frame;
-      if (frame.body_ref) bytes += static_cast<int64_t>(frame.body_ref->bytes);
-      root_.drop_files(frame.files(), frame.head.expires_at_ms, done);
-    }
+    if (left->files.body) bytes += static_cast<int64_t>(left->files.body->bytes);
+    root_.drop_files(left->files, left->expires_at_ms, done);
   }
   q.live_bytes.fetch_sub(bytes);
   uint64_t done = segment->claims_header().finished.fetch_add(1) + 1;

@@ -270,9 +270,10 @@ Result<void> QueueImpl::apply_source(const Ref& ref, uint32_t incarnation) {
   uint64_t claim = (*segment)->claim(ref.seq).load(std::memory_order_acquire);
   if (claim_incarnation(claim) != incarnation || !claim_leaving(claim)) return {};  // applied already
   uint64_t before = ref.before;
+  auto left = word_state(ref.after) == State::done ? files_of(**segment, ref.seq) : std::nullopt;
   if (!(*segment)->entry(ref.seq).word.compare_exchange_strong(before, ref.after, std::memory_order_acq_rel)) return {};
   if (word_state(ref.after) == State::done) {
-    finished(ref.seq, *segment);
+    finished(ref.seq, *segment, left);
   } else {
     if (word_state(ref.after) == State::deferred) lower_min_due(**segment, word_due(ref.after));
     (*segment)->claim(ref.seq).compare_exchange_strong(claim, make_claim(0, 0, claim_gen(claim), claim_deliveries(claim), false));
@@ -311,9 +312,10 @@ Result<void> QueueImpl::recover_owner(uint32_t incarnation) {
       if (claim_incarnation(mine) != incarnation) continue;
       State state = segment->state(segment->entry(seq).word.load(std::memory_order_acquire));
       if (state == State::staged) {
+        auto left = files_of(*segment, seq);
         GW_TRY(staged_decision(*segment, seq));
         state = segment->state(segment->entry(seq).word.load(std::memory_order_acquire));
-        if (state == State::void_) finished(seq, segment);
+        if (state == State::void_) finished(seq, segment, left);
         if (state == State::staged) continue;
       } else if (state == State::done && (segment->entry(seq).where.load() & where_body_file)) {
         // It may have died between the ack and the removal of the names, or before the sync of the ack.
