@@ -97,11 +97,14 @@ ClockState RootImpl::change_clock() {
   const ClockReading now = read_clocks();
   ClockState state = load(r.clock[index]);
   const bool first = !known(r.clock[index]);
+  bool remember = !first;
   if (first) {
     const ClockMemory memory = read_clock_file();
-    raise_high(r, memory.high_ms);
+    raise_high(r, memory.high_ms == 0 ? now.wall_ms : memory.high_ms);
     r.durable_high_ms.store(memory.high_ms);
     state = clock_at_boot(memory, now);
+    // A new root gets its file now: later, on a full disk, only what is there is written over.
+    remember = memory.high_ms == 0 || state.suspicious;
   } else if (clock_stepped(state, now)) {
     state = clock_after_step(state, r.high_time_ms.load(), now);
   }
@@ -110,7 +113,7 @@ ClockState RootImpl::change_clock() {
     store(r.clock[1 - index], state);  // readers are at the other one
     r.clock_index.store(1 - index, std::memory_order_release);
     if (!first) event(Level::warn, "clock-stepped", {{"root", path_}, {"by_s", (state.offset_ms - before.offset_ms) / 1000}, {"now", format_rfc3339(now.wall_ms)}});
-    if (!first || state.suspicious) remember_clock(state, now.wall_ms);
+    if (remember) remember_clock(state, now.wall_ms);
     if (state.suspicious && (first || !before.suspicious)) tell_jump();
   }
   clock_lock_->unlock();

@@ -50,8 +50,8 @@ same "$before" "$(requests good)"
 run_ok gw-send status --json
 like "^not-ready 1 20..-..-..T$(printf '%02d' $(((hour + 2) % 24))):00:00" "$(jq -r 'select(.site) | "\(.state) \(.waiting) \(.next_try_at)"' <<<"$out")"
 
-# --- what this version does not know is not left out: the messages stay ---
+# --- a type for which there is no program: nothing begins, the messages stay ---
 write_config 'Endpoint="HQ"' "Key=\"Good\" Address=\"${URL[good]}\" ChannelType=\"pigeon\""
-run_exit 75 gw-send forward --drain
-like "site-not-served site=Good reason=.*'pigeon'" "$err"
+run_exit 78 gw-send forward --drain
+like "config.xml:2: site 'Good': channel type 'pigeon' .*gw-channel-pigeon" "$err"
 done_testing
