@@ -286,6 +286,7 @@ class DedupStore::Impl {
   std::unique_ptr<SeenTable> seen;
   int64_t inserted_since_count = recent_rows_max;  ///< how many rows `recent` may have more than at the last count
   int64_t next_slice = 0;
+  std::optional<int64_t> known_horizon;  ///< as this transaction of decide() has read it
   std::optional<Error> broken;  ///< a sync failed; nothing is believed any more
 
   ~Impl() { close_database(); }
@@ -484,10 +485,12 @@ Result<bool> DedupStore::Impl::insert_row(const DedupRow& row, std::optional<Ded
 
 Result<bool> DedupStore::Impl::too_old(const DedupRow& row) {
   if (row.first_sent_ms == 0) return false;
-  GW_TRY_ASSIGN(bool there, statements->horizon.step());
-  int64_t horizon = there ? statements->horizon.integer(0) : 0;
-  statements->horizon.reset();
-  if (row.first_sent_ms > horizon) return false;
+  if (!known_horizon) {
+    GW_TRY_ASSIGN(bool there, statements->horizon.step());
+    known_horizon = there ? statements->horizon.integer(0) : 0;
+    statements->horizon.reset();
+  }
+  if (row.first_sent_ms > *known_horizon) return false;
   GW_TRY_ASSIGN(auto existing, seen->find(row.scope, row.id));
   return !existing;
 }
@@ -549,6 +552,7 @@ Result<std::vector<DedupStore::Decision>> DedupStore::decide(std::span<const Ded
   GW_TRY_ASSIGN(FileLock guard, d.lock());
   GW_TRY(d.begin());
   d.db->make_log_space();
+  d.known_horizon.reset();
   auto inserted = d.decide_rows(rows, groups, decisions);
   // Who answers "duplicate" relies on another's row: a commit without a change of its own would sync nothing.
   if (inserted && *inserted == 0) {
