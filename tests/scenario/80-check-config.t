@@ -137,7 +137,7 @@ export HOME=$T/nobody
 run_exit 64 gw-listen
 like "no endpoint: give --endpoint E, or Endpoint in the configuration file '/[^']*/config.xml', which is not there \\(--config FILE" "$err"
 run_exit 64 gw-listen --endpoint HQ
-like "no channel: give --channel URL, or a Channel element in the configuration file '/[^']*/config.xml', which is not there" "$err"
+like "no channel: give --channel URL\[,TYPE\], or a Channel element in the configuration file '/[^']*/config.xml', which is not there" "$err"
 run_exit 64 gw-send --to Store1
 like "the following sites have not been configured: Store1; there is no file '/[^']*/config.xml' \\(use --config FILE or --site KEY=URL\\)" "$err"
 run_exit 64 gw-send --to Store71 --config good.xml
