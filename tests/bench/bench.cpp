@@ -432,7 +432,7 @@ void bench_memory(const Settings& s) {
 // --- the gateway -----------------------------------------------------------------------------------------------------
 
 struct Listening {
-  pid_t pid;
+  pid_t pid = -1;
   std::string url;
 };
 
@@ -496,6 +496,64 @@ double forward_some_rate(const Settings& s, const std::string& root_dir, const s
   return rate;
 }
 
+/// A receiver, a sender's root and configuration for it, and the floor's server: with TLS if `certs` names a directory.
+class Gateway {
+ public:
+  Gateway(const Settings& s, const std::string& name, unsigned count, const std::string& certs)
+      : s_(s), count_(count), certs_(certs), send_root_(s.dir + "/send" + name), config_(s.dir + "/config" + name + ".xml") {
+    const bool tls = !certs.empty();
+    std::string site, channel;
+    if (tls) {
+      channel = " Cert=\"" + certs + "/server.pem\" Key=\"" + certs + "/server.pem\" ClientCa=\"" + certs + "/ca.pem\"";
+      site = " CaFile=\"" + certs + "/ca.pem\" ClientCert=\"" + certs + "/client.pem\" ClientKey=\"" + certs + "/client.pem\"";
+    }
+    const std::string receiver = s.dir + "/receiver" + name + ".xml";
+    write_all(File(receiver).fd, std::string("<gatepost><Gateway Endpoint=\"HQ\"><Channels><Channel Address=\"http") + (tls ? "s" : "") +
+                                     "://127.0.0.1:0/HQ/\"" + channel + "/></Channels></Gateway></gatepost>\n");
+    listen_ = start_ready({s.bin + "/bin/gw-listen", "--root", s.dir + "/receive" + name, "--config", receiver, "-q"});
+    write_all(File(config_).fd, "<gatepost><Gateway Endpoint=\"Bench\" MaxTransfers=\"64\"><Sites><Site Key=\"Store\" Address=\"" + listen_.url +
+                                    "\" Concurrency=\"64\"" + site + "/></Sites></Gateway></gatepost>\n");
+    std::vector<std::string> serve{floor_tool(), "serve"};
+    if (tls) serve.push_back(certs);
+    server_ = start_ready(serve);
+  }
+  ~Gateway() {
+    stop(server_);
+    stop(listen_);
+  }
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
+
+  double ours() const {
+    fill_outbox(s_, send_root_, config_, count_);
+    return forward_rate(s_, send_root_, config_, count_);
+  }
+  double floor() const {
+    int out[2];
+    if (pipe2(out, O_CLOEXEC) != 0) die("pipe");
+    std::vector<std::string> words{floor_tool(), "post", server_.url, "64", std::to_string(count_)};
+    if (!certs_.empty()) words.push_back(certs_);
+    run_tool(words, out[1]);
+    char text[64] = "";
+    if (read(out[0], text, sizeof text - 1) <= 0) die("no answer from the floor");
+    close(out[0]);
+    close(out[1]);
+    return std::atof(text);
+  }
+  const std::string& config() const { return config_; }
+  void show_memory() const {
+    std::printf("%-46s %7.1fMiB\n", "  resident memory of gw-listen, peak", static_cast<double>(peak_rss_kib(listen_.pid)) / 1024);
+  }
+
+ private:
+  std::string floor_tool() const { return s_.bin + "/test-bin/http_floor"; }
+
+  const Settings& s_;
+  unsigned count_;
+  std::string certs_, send_root_, config_;
+  Listening listen_, server_;
+};
+
 void bench_gateway(const Settings& s) {
   for (const char* name : {"/bin/gw-send", "/bin/gw-listen"})
     if (access((s.bin + name).c_str(), X_OK) != 0) {
@@ -503,41 +561,31 @@ void bench_gateway(const Settings& s) {
       return;
     }
   const unsigned n = s.long_run ? 20'000 : 6'000;
-  std::string send_root = s.dir + "/send", config = s.dir + "/config.xml", floor_tool = s.bin + "/test-bin/http_floor";
-  auto listen = start_ready({s.bin + "/bin/gw-listen", "--root", s.dir + "/receive", "--endpoint", "HQ", "--channel",
-                             "http://127.0.0.1:0/HQ/", "-q"});
-  {
-    File f(config);
-    write_all(f.fd, "<gatepost><Gateway Endpoint=\"Bench\" MaxTransfers=\"64\"><Sites><Site Key=\"Store\" Address=\"" + listen.url +
-                        "\" Concurrency=\"64\"/></Sites></Gateway></gatepost>\n");
-  }
-  auto server = start_ready({floor_tool, "serve"});
-  int out[2];
-  if (pipe2(out, O_CLOEXEC) != 0) die("pipe");
-  auto floor = [&] {
-    run_tool({floor_tool, "post", server.url, "64", std::to_string(n)}, out[1]);
-    char text[64] = "";
-    if (read(out[0], text, sizeof text - 1) <= 0) die("no answer from the floor");
-    return std::atof(text);
-  };
-  Pair p = in_turns(s, floor, [&] {
-    fill_outbox(s, send_root, config, n);
-    return forward_rate(s, send_root, config, n);
-  });
+  Gateway plain(s, "", n, "");
+  Pair p = in_turns(s, [&] { return plain.floor(); }, [&] { return plain.ours(); });
   row("gateway end to end, 64 in flight", p.ours, p.floor, 0.5, "curl multi to an empty CivetWeb handler");
-  std::printf("%-46s %7.1fMiB\n", "  resident memory of gw-listen, peak", static_cast<double>(peak_rss_kib(listen.pid)) / 1024);
+  plain.show_memory();
+  const std::string certs = s.dir + "/certs";  // made by the script that starts this program
+  if (access((certs + "/ca.pem").c_str(), R_OK) == 0) {
+    Gateway tls(s, "-tls", n, certs);
+    Pair t = in_turns(s, [&] { return tls.floor(); }, [&] { return tls.ours(); });
+    row("gateway with TLS, both with a certificate", t.ours, t.floor, 0.5, "curl multi, the same certificates, empty handler");
+    tls.show_memory();
+    Pair cost = in_turns(s, [&] { return plain.ours(); }, [&] { return tls.ours(); });
+    row("  the same, against no TLS", cost.ours, cost.floor, 0, "the gateway end to end without TLS");
+  } else {
+    std::printf("gateway with TLS: left out, there are no certificates in %s\n", certs.c_str());
+  }
   if (s.long_run) {
     const unsigned some = 10'000;
     auto rate = [&](unsigned waiting) {
       std::string root_dir = s.dir + "/send-" + std::to_string(waiting);
-      fill_outbox(s, root_dir, config, waiting);
-      return forward_some_rate(s, root_dir, config, "receive", some);
+      fill_outbox(s, root_dir, plain.config(), waiting);
+      return forward_some_rate(s, root_dir, plain.config(), "receive", some);
     };
     double few = rate(30'000), many = rate(1'000'000);
     row("gateway with 1,000,000 waiting", many, few, 0.9, "the same with 30,000 waiting");
   }
-  stop(server);
-  stop(listen);
 }
 
 // --- workers -----------------------------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 // The floor of the gateway: libcurl's multi interface posting to a CivetWeb handler that does nothing.
 //
-//   http_floor serve                    prints "ready URL", ends with SIGTERM
-//   http_floor post URL FLIGHT COUNT    prints requests per second
+//   http_floor serve [CERTS]                    prints "ready URL", ends with SIGTERM
+//   http_floor post URL FLIGHT COUNT [CERTS]    prints requests per second
+//
+// CERTS: the directory of ca.pem, server.pem (with its key) and client.pem (with its key): https, and each side checks the other.
 #include <civetweb.h>
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,7 +14,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -25,20 +28,39 @@ int answer(mg_connection* connection, void*) {
   return 200;
 }
 
-int serve() {
+/// As gw-listen does it: CivetWeb finds these two by their names then.
+bool load_tls() {
+  const auto libexec = std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "libexec/gatepost";
+  for (const char* name : {"libcrypto.so", "libssl.so"})
+    if (!dlopen((libexec / name).c_str(), RTLD_NOW | RTLD_LOCAL)) {
+      std::fprintf(stderr, "http_floor: %s\n", dlerror());
+      return false;
+    }
+  return (mg_init_library(MG_FEATURES_TLS) & MG_FEATURES_TLS) != 0;
+}
+
+/// `certs` empty: http.
+int serve(const std::string& certs) {
   sigset_t stop;
   sigemptyset(&stop);
   sigaddset(&stop, SIGTERM);
   sigprocmask(SIG_BLOCK, &stop, nullptr);
-  mg_init_library(0);
-  const char* options[] = {"listening_ports", "127.0.0.1:0", "num_threads", "96", "enable_keep_alive", "yes",
-                           "keep_alive_timeout_ms", "5000", "request_timeout_ms", "10000", "tcp_nodelay", "1", nullptr};
+  const bool tls = !certs.empty();
+  if (!tls) mg_init_library(0);
+  else if (!load_tls()) return 1;
+  const std::string server = certs + "/server.pem", ca = certs + "/ca.pem";
+  std::vector<const char*> options = {"listening_ports", tls ? "127.0.0.1:0s" : "127.0.0.1:0", "num_threads", "96", "enable_keep_alive", "yes",
+                                      "keep_alive_timeout_ms", "5000", "request_timeout_ms", "10000", "tcp_nodelay", "1"};
+  if (tls)
+    options.insert(options.end(), {"ssl_certificate", server.c_str(), "ssl_ca_file", ca.c_str(), "ssl_verify_peer", "yes",
+                                   "ssl_default_verify_paths", "no", "ssl_protocol_version", "4"});
+  options.push_back(nullptr);
   mg_callbacks callbacks{};
-  mg_context* context = mg_start(&callbacks, nullptr, options);
+  mg_context* context = mg_start(&callbacks, nullptr, options.data());
   mg_server_port port{};
   if (!context || mg_get_server_ports(context, 1, &port) != 1) return 1;
   mg_set_request_handler(context, "/", answer, nullptr);
-  std::printf("ready http://127.0.0.1:%d/\n", port.port);
+  std::printf("ready http%s://127.0.0.1:%d/\n", tls ? "s" : "", port.port);
   std::fflush(stdout);
   int signal = 0;
   sigwait(&stop, &signal);
@@ -78,7 +100,8 @@ curl_slist* request_headers(const std::string& run, unsigned n) {
   return list;
 }
 
-int post(const char* url, unsigned flight, unsigned count) {
+int post(const char* url, unsigned flight, unsigned count, const std::string& certs) {
+  const std::string ca = certs + "/ca.pem", client = certs + "/client.pem";
   curl_global_init(CURL_GLOBAL_DEFAULT);
   CURLM* multi = curl_multi_init();
   curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(flight));
@@ -100,6 +123,11 @@ int post(const char* url, unsigned flight, unsigned count) {
     curl_easy_setopt(slot.easy, CURLOPT_WRITEFUNCTION, ignore);
     curl_easy_setopt(slot.easy, CURLOPT_PRIVATE, &slot);
     curl_easy_setopt(slot.easy, CURLOPT_PROXY, "");
+    if (!certs.empty()) {
+      curl_easy_setopt(slot.easy, CURLOPT_CAINFO, ca.c_str());
+      curl_easy_setopt(slot.easy, CURLOPT_SSLCERT, client.c_str());
+      curl_easy_setopt(slot.easy, CURLOPT_SSLKEY, client.c_str());
+    }
     if (begun < count) begin_one(slot);
   }
   while (done < count) {
@@ -128,9 +156,10 @@ int post(const char* url, unsigned flight, unsigned count) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 2 && !std::strcmp(argv[1], "serve")) return serve();
-  if (argc == 5 && !std::strcmp(argv[1], "post"))
-    return post(argv[2], static_cast<unsigned>(std::atoi(argv[3])), static_cast<unsigned>(std::atoi(argv[4])));
-  std::fprintf(stderr, "usage: http_floor serve | post URL FLIGHT COUNT\n");
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  if ((words.size() == 1 || words.size() == 2) && words[0] == "serve") return serve(words.size() > 1 ? words[1] : "");
+  if ((words.size() == 4 || words.size() == 5) && words[0] == "post")
+    return post(argv[2], static_cast<unsigned>(std::atoi(argv[3])), static_cast<unsigned>(std::atoi(argv[4])), words.size() > 4 ? words[4] : "");
+  std::fprintf(stderr, "usage: http_floor serve [CERTS] | post URL FLIGHT COUNT [CERTS]\n");
   return 2;
 }
