@@ -4,7 +4,7 @@ set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONDONTWRITEBYTECODE=1
 number=0
-for model in transfer receive group_sync; do
+for model in transfer receive handle group_sync; do
     while IFS= read -r line; do
         case $line in
         1..*) continue ;;
