@@ -174,10 +174,7 @@ check: ## everything below but crash and powerloss, at most some minutes; T="FIL
 	@scripts/install-deps check
 	@$(BUILD_TESTED)
 ifeq ($(T),)
-	@$(SUBMAKE) MODE=asan BUILD=build/asan all unit-tests build/asan/test-bin/fuzz
-	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests build/tsan/test-bin/stress
-	@$(RUN_TESTS) tests/unit.t $(sort $(wildcard tests/meta/*.t tests/scenario/*.t tests/fault/*.t tests/crash/*.t tests/model/*.t)) \
-	  asan:tests/unit.t $(ASAN_TESTS:%=asan:%) tsan:tests/unit.t tsan:tests/crash/31-stress-threads.t
+	@MAKE='$(MAKE)' CXX='$(CXX)' BUILD=$(BUILD) scripts/check-all
 else
 	@$(RUN_TESTS) $(T)
 endif
