@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <set>
 #include <thread>
 
@@ -15,6 +17,7 @@
 #include "tools/gw-send/forward/http_client.hpp"
 #include "tools/gw-send/forward/policy_runner.hpp"
 #include "tools/gw-send/forward/send_loop.hpp"
+#include "tools/gw-send/forward/system_cas.hpp"
 #include "units.hpp"
 
 using namespace gw;
@@ -304,4 +307,46 @@ TEST_CASE("probe: what became of the lines of a head") {
   CHECK(sent[1] == std::pair<std::string, std::string>("Empty", ""));
   const HeadLines arrived = {{"nservicebus.id", "a"}, {"Empty", ""}, {"X", "other"}, {"z", "other"}, {"Z", "3"}, {"Via", "p"}};
   CHECK(compare_heads(sent, arrived) == std::vector<Arrival>{Arrival::lower_cased, Arrival::same, Arrival::changed, Arrival::lost, Arrival::same});
+}
+
+TEST_CASE("the file of the system's CAs is left out only if their directory has each") {
+  char path[] = "/tmp/gatepost-unit.XXXXXX";
+  REQUIRE(::mkdtemp(path) != nullptr);
+  const std::string dir = std::string(path) + "/certs", bundle = std::string(path) + "/bundle.pem";
+  std::filesystem::create_directory(dir);
+  auto cert = [](const std::string& text) { return "-----BEGIN CERTIFICATE-----\n" + text + "\n-----END CERTIFICATE-----\n"; };
+  auto write = [](const std::string& file, const std::string& text) { std::ofstream(file) << text; };
+  CHECK_FALSE(directory_has_all(bundle, dir));
+  write(bundle, "");
+  CHECK_FALSE(directory_has_all(bundle, dir));
+  write(bundle, "# One\n" + cert("AAAA") + cert("BBBB") + cert("CCCC"));
+  write(dir + "/a.pem", "other words\n" + cert("AAAA"));
+  std::filesystem::create_symlink("a.pem", dir + "/0a1b2c3d.0");
+  write(dir + "/0a1b2c3d.1", cert("BBBB"));
+  write(dir + "/c.pem", cert("CCCC"));
+  SystemCas cas(bundle, dir);
+  CHECK_FALSE(cas.directory_is_enough());  // OpenSSL does not find c.pem
+  SUBCASE("all are there") {
+    write(dir + "/ffffffff.0", cert("CCCC"));
+    CHECK(cas.directory_is_enough());
+    write(dir + "/eeeeeeee.0", cert("MORE"));
+    CHECK(directory_has_all(bundle, dir));
+    std::ofstream(bundle, std::ios::app) << cert("DDDD");
+    CHECK_FALSE(cas.directory_is_enough());
+    CHECK_FALSE(SystemCas(bundle, "").directory_is_enough());
+    CHECK_FALSE(directory_has_all(bundle, dir + "/none"));
+  }
+  SUBCASE("behind a gap") {
+    write(dir + "/0a1b2c3d.3", cert("CCCC"));
+    CHECK_FALSE(directory_has_all(bundle, dir));
+    write(dir + "/0a1b2c3d.2", cert("MORE"));
+    CHECK(directory_has_all(bundle, dir));
+  }
+  SUBCASE("in a file of two, by a name that is none, cut") {
+    write(dir + "/ffffffff.0", cert("MORE") + cert("CCCC"));
+    write(dir + "/FFFFFFFF.0", cert("CCCC"));
+    write(dir + "/eeeeeeee.0", "-----BEGIN CERTIFICATE-----\nCCCC");
+    CHECK_FALSE(directory_has_all(bundle, dir));
+  }
+  std::filesystem::remove_all(path);
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "gw_assert.hpp"
+#include "system_cas.hpp"
 #include "unique_fd.hpp"
 #include "units.hpp"
 #include "wire_codec.hpp"
@@ -43,6 +44,7 @@ struct Slot {
   std::array<char, CURL_ERROR_SIZE> error{};
   uint64_t body_offset = 0;
   std::shared_ptr<const LinkSecrets> link;  // what the handle is set to
+  bool ca_bundle = true;                    // the same: is the file of the system's CAs read?
   size_t index = 0;  // in the list of those in flight
   bool too_long = false;
   std::string retry_after, date;  // headers of the answer
@@ -212,6 +214,20 @@ void set_link(Slot& slot) {
   set(easy, CURLOPT_PROXYUSERPWD, link.proxy_user.empty() ? nullptr : link.proxy_user.c_str());
 }
 
+/// For sites without a CA of their own.
+void set_system_cas(Slot& slot, SystemCas& system_cas) {
+  if (!slot.request.url->starts_with("https://") || (slot.link && !slot.link->ca_pem.empty())) return;
+  const bool wanted = !system_cas.directory_is_enough();
+  if (wanted == slot.ca_bundle) return;
+  slot.ca_bundle = wanted;
+  set(slot.easy.get(), CURLOPT_CAINFO, wanted ? curl_version_info(CURLVERSION_NOW)->cainfo : nullptr);
+}
+
+SystemCas system_cas_of_library() {
+  const auto& library = *curl_version_info(CURLVERSION_NOW);
+  return SystemCas(library.cainfo ? library.cainfo : "", library.capath ? library.capath : "");
+}
+
 /// Did TLS fail, in the handshake or by an alert after it?
 bool is_tls_failure(CURLcode code, std::string_view text) {
   switch (code) {
@@ -227,9 +243,10 @@ bool is_tls_failure(CURLcode code, std::string_view text) {
   }
 }
 
-void set_request(Slot& slot) {
+void set_request(Slot& slot, SystemCas& system_cas) {
   CURL* easy = slot.easy.get();
   set_link(slot);
+  set_system_cas(slot, system_cas);
   const HttpRequest& request = slot.request;
   set(easy, CURLOPT_URL, request.url->c_str());
   set(easy, CURLOPT_HTTPHEADER, slot.lines.data());
@@ -269,6 +286,7 @@ class HttpClient::Impl {
   std::unique_ptr<CURLM, MultiCleanup> multi_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::vector<Slot*> idle_, flying_;
+  SystemCas system_cas_ = system_cas_of_library();
   int64_t stall_checked_ms_ = 0;
 };
 
@@ -349,7 +367,7 @@ void HttpClient::Impl::start(HttpRequest request, void* user) {
   slot.progress_ms = monotonic_ms();
   slot.uploaded = slot.downloaded = 0;
   link_lines(slot);
-  set_request(slot);
+  set_request(slot, system_cas_);
   slot.index = flying_.size();
   flying_.push_back(&slot);
   GW_ASSERT(curl_multi_add_handle(multi_.get(), slot.easy.get()) == CURLM_OK);
