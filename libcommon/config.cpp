@@ -420,7 +420,8 @@ void Reader::read_channel(const pugi::xml_node& node) {
              number_rule("MaxConcurrency", c.max_concurrency, 1, 10'000), path_rule("Cert", c.cert), path_rule("Key", c.key),
              path_rule("ClientCa", c.client_ca), path_rule("TokenFile", c.token_file), size_rule("MaxBody", c.max_body),
              url_rule("ReplyToUri", c.reply_to_uri), bool_rule("WebClients", c.web_clients), text_rule("Ciphers", c.ciphers),
-             origins_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names)});
+             origins_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names),
+             list_rule("AllowEndpoints", c.allow_endpoints)});
   check_pair(node, "Cert", c.cert, "Key", c.key);
   read_children(node, {{"Client", false, [this, &c](const pugi::xml_node& n) { read_client(n, c); }}});
   for (const ChannelConfig& other : config_.channels)

@@ -37,6 +37,7 @@ struct ChannelConfig {
   std::optional<uint64_t> max_body;
   bool web_clients = false;
   std::vector<std::string> cors_origins;  ///< of web pages: scheme://host[:port]
+  std::vector<std::string> allow_endpoints;  ///< empty: all
   std::string header_names;
   std::vector<ClientConfig> clients;
   int line = 0;

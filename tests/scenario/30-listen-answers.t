@@ -100,6 +100,12 @@ same '' "$out" 'nothing is held after the Ack'
 # The answers' other fields.
 run_ok http "$port" --field allow "$answers/46-put-method.request"
 like 'allow=GET, HEAD, POST' "$out" '405 says what is allowed'
+run_ok http "$port" - <<'R'
+PUT /Store1/ HTTP/1.1
+Host: x
+
+R
+like '^stdin	405' "$out" 'also without a length'
 run_ok http "$port" --field content-type "$answers/01-plain.request"
 like 'content-type=application/json; charset=utf-8' "$out"
 run_ok http "$port" - <<'R'

@@ -142,4 +142,10 @@ done
 run_ok http "$port" from-HQ.request from-Depot.request from-hq.request from-.request "$request"
 same $'200\n200\n403\n403\n403' "$(cut -f 2 <<<"$out")" 'only the endpoints of the list'
 stop_daemon listen
+config '<Channel Address="http://127.0.0.1:0/Store1/" AllowEndpoints="HQ,Depot"/>'
+start_daemon listen gw-listen --config config.xml
+port=$(port_of "$ready_line")
+run_ok http "$port" from-HQ.request from-Depot.request from-hq.request
+same $'200\n200\n403' "$(cut -f 2 <<<"$out")" 'the list of the file'
+stop_daemon listen
 done_testing

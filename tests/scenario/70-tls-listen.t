@@ -99,7 +99,7 @@ stop_daemon mutual
 # --- who it is ---
 cat >config.xml <<END
 <gatepost><Gateway Endpoint="HQ"><Channels>
-  <Channel Address="https://localhost:0/HQ/" Cert="server.pem" Key="server.key" ClientCa="ours.pem">
+  <Channel Address="https://localhost:0/HQ/" Cert="server.pem" Key="server.key" ClientCa="ours.pem" AllowEndpoints="Nobody">
     <Client Name="Store17" San="store17.EXAMPLE" AllowEndpoints="Shop,Till"/>
     <Client Name="Store18" San="10.0.0.18" Fingerprint="$(fingerprint store18.pem | tr a-f A-F | sed s/ShA256:/sha256:/i)" AllowEndpoints="Other"/>
     <Client Name="Wrong" San="nobody.example" Fingerprint="$(fingerprint store17.pem)"/>

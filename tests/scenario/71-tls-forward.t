@@ -118,6 +118,12 @@ bad 77 'open' 'TokenFile="open"'
 chmod 600 empty
 bad 78 'has no token' 'TokenFile="empty"'
 
+write_config 'Endpoint="HQ"' 'Key="Plain" Address="http://127.0.0.1:1/"'
+run_exit 78 gw-send forward --once --cacert absent
+like "'absent'" "$err" "a wrong file is found without an https site too"
+run_exit 78 gw-send forward --once --cert hq.pem --key server.key
+run_exit 78 gw-send probe --to Plain --cacert absent
+
 # --- proxies: plain, tunnel, with a user ---
 mkdir -p px
 printf 'joe:pa:ss word\n' >proxyuser

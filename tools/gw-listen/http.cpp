@@ -68,7 +68,7 @@ std::variant<BodyPlan, WireRefusal> read_framing(const RequestHead& head) {
     if (digits.empty() || digits.size() > 15 || digits.find_first_not_of("0123456789") != std::string_view::npos)
       return bad("Content-Length is not a number");
     for (char c : digits) plan.length = plan.length * 10 + static_cast<uint64_t>(c - '0');
-  } else if (head.method == "POST" || head.method == "PUT" || head.method == "PATCH") {
+  } else if (head.method == "POST") {
     return WireRefusal{411, "Length Required"};
   }
   return plan;

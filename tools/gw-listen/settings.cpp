@@ -48,6 +48,7 @@ Result<std::vector<Channel>> channels_of_file(const Config& config) {
     channel->ciphers = entry.ciphers;
     channel->token_file = entry.token_file;
     channel->clients = entry.clients;
+    channel->allow_endpoints = entry.allow_endpoints;
     channels.push_back(*std::move(channel));
   }
   return channels;

@@ -28,7 +28,10 @@ struct Destination {
 Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
 
 Result<void> check_options(const SendOptions& options) {
-  if (options.to.empty()) return usage("--to is required: the sites that the message goes to");
+  if (options.to.empty()) {
+    const std::string& file = options.message.file;
+    return usage("--to is required: the sites that the message goes to" + (file.empty() ? "" : "; '" + file + "' is no command, but a FILE to send"));
+  }
   if (!options.wait.empty() && options.wait != "delivered") return usage("'" + options.wait + "' is not a value of --wait: expected delivered");
   if (!options.wait.empty() && inside_handler())
     return usage("--wait inside of a handler: the message leaves when the handler has ended (GW_OUTBOX= in front of the command: at once)");

@@ -85,6 +85,7 @@ Result<void> Dispatcher::configure(const Config& config) {
   if (!settings.retry_policy.empty()) {
     GW_TRY_ASSIGN(policy_program, find_program(settings.retry_policy));
   }
+  GW_TRY(check_default_certificates(settings));
   std::vector<std::pair<SiteConfig, LinkPtr>> links;
   for (const SiteConfig* site : chosen) {
     SiteConfig whole = with_default_certificates(*site, settings);

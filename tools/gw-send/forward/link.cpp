@@ -14,6 +14,15 @@ SiteConfig with_default_certificates(SiteConfig site, const ForwardSettings& set
   return site;
 }
 
+Result<void> check_default_certificates(const ForwardSettings& settings) {
+  SiteConfig any;
+  any.address = "https://any/";
+  any = with_default_certificates(std::move(any), settings);
+  if (link_files(any).empty()) return {};
+  if (auto read = read_link_secrets(any); !read) return std::move(read).error();
+  return {};
+}
+
 Result<LinkPtr> read_link(const SiteConfig& site, const std::string& config_path) {
   if (site.proxy.empty() && link_files(site).empty()) return LinkPtr();
   auto read = read_link_secrets(site);

@@ -237,6 +237,7 @@ Result<ExitCode> probe_sites(const ProbeOptions& options, const CommonOptions& c
   forward.cert = options.cert;
   forward.key = options.key;
   GW_TRY_ASSIGN(ForwardSettings settings, resolve_forward_settings(forward, config));
+  GW_TRY(check_default_certificates(settings));
   GW_TRY_ASSIGN(auto client, HttpClient::create());
   const Message message = probe_message(options, settings.endpoint, size);
   ExitCode code = ExitCode::ok;
