@@ -11,7 +11,7 @@
 filled='queue-inspect --root "$DIR/root" create q a b error >/dev/null && { driver "$DIR/root" put q 1 2 && driver "$DIR/root" put q 3 1 70000; } >"$DIR/before"'
 # Every one of the many calls takes minutes: a sample of them, LONG=1: all.
 [ -z "${LONG:-}" ] || MAX=1000
-MODES=kill
+MODES='kill'
 EVENTS='for i in 1 2 3; do echo "moving:q:a,b:$i"; [ "$RC" != 0 ] || echo "moved:q:a,b:$i"; done'
 worker='distributor worker --root "$DIR/root" --queue q --drain -q'
 MAX=${MAX:-40} sweep 'a process for each message' "$filled" "$worker"' -- sh -c '\''queue-inspect -q put a <"$GW_BODY_FILE" && queue-inspect -q put b <"$GW_BODY_FILE"'\' --prog distributor

@@ -53,8 +53,9 @@ run_ok bash -c "echo x | gw-send --to Store1 --id slow"
 run_exit 75 gw-send forward --once --retry-policy ./policy
 like 'retry-policy-failed id=slow .*longer than 10s' "$err"
 same 3600 "$(next_try_s 1)"
+# nothing of it is left
 gone() { ! grep -q '^State:[[:space:]]*[^ZX]' "/proc/$(cat sleeper)/status" 2>/dev/null; }
-check "nothing of it is left" gone
+wait_until 10 gone
 run_ok queue-inspect purge site.Store1 --all
 
 # --- a stop does not wait for it, and the attempt counts ---
