@@ -191,7 +191,8 @@ same 0 "$(count Q)" 'more than a pipe holds'
 
 # --- frames, and the examples ------------------------------------------------------------------------------------------------------------------------------
 examples=$SRC/scripts/examples
-"${CXX:-g++}" -O1 -std=c++20 -o stream-handler "$examples/stream-handler.cpp" || fail 'the C++ example compiles'
+read -ra compiler <<<"${CXX:-g++}"
+"${compiler[@]}" -O1 -std=c++20 -o stream-handler "$examples/stream-handler.cpp" || fail 'the C++ example compiles'
 check_example() { # WHAT FORWARDS OPTION... -- CMD...
   local what=$1 forwards=$2
   shift 2
