@@ -179,6 +179,9 @@ run_ok queue-inspect check --repair
 run_ok cmp big "$file"
 run_ok queue-inspect check
 orphan=$(dirname "$file")/00000000-0000-4000-8000-000000000001
+old=$(dirname "$file")/00000000-0000-4000-8000-000000000002 # named by a message without a link, as in roots of before
+queue-inspect put Old --create -q --header "NServiceBus.DataBus.x=${old#"$GW_ROOT/databus/"}" small
+cp small "$old"
 cp small "$orphan"
 cp small "$orphan.part"
 run_ok queue-inspect check
@@ -186,7 +189,7 @@ check 'a young one may belong to somebody' [ -e "$orphan" ]
 preload=$BUILD/test-bin/clock_offset.so
 later() { CLOCK_OFFSET=700000 LD_PRELOAD=$preload "$@"; }
 if [ ! -e "$preload" ] || [[ ${CXXFLAGS-}${MODE-}$BUILD == *san* ]]; then 
-  skip 6 'no other clock here'
+  skip 7 'no other clock here'
   rm "$orphan" "$orphan.part"
 else
   run_exit 1 later queue-inspect check
@@ -194,10 +197,12 @@ else
   later queue-inspect check --repair >repaired 2>&1
   check_not 'the orphan goes' [ -e "$orphan" ]
   check_not 'an unfinished one too' [ -e "$orphan.part" ]
+  check 'a header in a message is enough to keep one' [ -e "$old" ]
   run_ok cmp big "$file"
   run_ok queue-inspect check
 fi
 queue-inspect purge Other --all -q >purged
+rm "$old"
 
 # --- bad input ------------------------------------------------------------------------------------------------------------------------
 for word in nokey =small key= ''; do run_exit 64 gw-send --to A --site "$A_SITE" --attach "$word" small; done
