@@ -25,6 +25,13 @@ size_t wildcard_in(const std::string& url) {
   return host == '+' || host == '*' ? scheme + 3 : std::string::npos;
 }
 
+/// Its listener knows the port, and publishes it.
+bool has_port_zero(const std::string& url) {
+  const size_t scheme = url.find("://");
+  if (scheme == std::string::npos) return false;
+  return url.substr(scheme + 3, url.find('/', scheme + 3) - scheme - 3).ends_with(":0");
+}
+
 std::string host_name() {
   char name[256] = {};
   if (::gethostname(name, sizeof name - 1) != 0 || name[0] == '\0') return "localhost";
@@ -82,6 +89,7 @@ std::string originating_site(const std::vector<ChannelConfig>& channels, const s
   if (!reply_to_uri.empty()) return type + "," + reply_to_uri;
   if (chosen == channels.end()) return "";
   std::string url = chosen->reply_to_uri.empty() ? chosen->address : chosen->reply_to_uri;
+  if (has_port_zero(url)) return "";
   if (const size_t host = wildcard_in(url); host != std::string::npos) {
     url.replace(host, 1, host_name());
     event(Level::warn, "reply-address-guessed",

@@ -14,7 +14,7 @@ namespace gw {
 Result<void> check_reply_to_uri(const std::string& uri);
 
 /// `TYPE,URL`: `reply_to_uri` if it is not empty, else what the default channel says (or the first one). A wildcard host becomes
-/// the host's name, with an event. Empty if there is nothing to go by.
+/// the host's name, with an event. Empty if there is nothing to go by, or the port is 0.
 std::string originating_site(const std::vector<ChannelConfig>& channels, const std::string& reply_to_uri);
 
 /// Tells the forwarders of this root, now and later, by which address others reach `endpoint`. Durable.

@@ -16,6 +16,9 @@ unlike 'lost|lower-cased|changed' "$out"
 run_ok gw-send probe --to S --site "S=$url" --json
 same '{"site":"S","status":200,"endpoint":"Store1","dropped":[],"lowercased":[],"changed":[]}' \
   "$(jq -c '{site,status,endpoint,dropped,lowercased,changed}' <<<"$out")"
+printf '<gatepost><Gateway><Sites><Site Key="S" Address="%s" HeaderCase="lower"/></Sites></Gateway></gatepost>\n' "$url" >lower.xml
+run_ok gw-send probe --to S --json --config lower.xml
+same '[] null' "$(jq -r '"\(.lowercased) \(.hint)"' <<<"$out")" "what was sent in lower case has arrived as it was"
 run_exit 1 queue-inspect take Store1
 run_ok gw-dedup list --endpoint Store1 --json
 same "" "$out" "a probe leaves nothing behind"

@@ -136,6 +136,8 @@ TEST_CASE("OriginatingSite of what leaves this site") {
   CHECK(originating_site({channel("http://a/"), channel("https://b/", true, "", "https")}, "") == "http,https://b/");
   CHECK(originating_site({channel("http://+:80/", false, "http://hq/x/")}, "") == "http,http://hq/x/");
   CHECK(originating_site({channel("http://a/", false, "", "httpvnext")}, "") == "httpvnext,http://a/");
+  CHECK(originating_site({channel("http://a:0/HQ/")}, "") == "");
+  CHECK(originating_site({channel("http://a:0/HQ/", false, "http://hq/:0")}, "") == "http,http://hq/:0");
   const std::string guessed = originating_site({channel("http://+:8080/HQ/")}, "");
   CHECK(guessed.find('+') == std::string::npos);
   CHECK(guessed.ends_with(":8080/HQ/"));

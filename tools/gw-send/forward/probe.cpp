@@ -7,6 +7,7 @@
 
 #include "arrivals.hpp"
 #include "config.hpp"
+#include "config_names.hpp"
 #include "diag.hpp"
 #include "hash.hpp"
 #include "http_client.hpp"
@@ -75,7 +76,7 @@ std::string probe_head(const Message& message, const SiteConfig& site) {
   const std::string_view submit = ": SingleCallSubmit";
   const size_t at = head.find(std::string(submit) + '\0');
   head.replace(at + 2, submit.size() - 2, wire::probe_call_type);
-  return head + std::string(wire::probe) + ": 1" + '\0';
+  return head + (site.header_case_lower ? to_lower(wire::probe) : std::string(wire::probe)) + ": 1" + '\0';
 }
 
 HeadLines arrived_lines(const JsonValue& report) {
