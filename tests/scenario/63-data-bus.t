@@ -170,6 +170,34 @@ check 'delivered: gone' no_blobs send
 stop_daemon others
 run_ok queue-inspect check
 
+# --- export and import ---------------------------------------------------------------------------------------------------------------
+run_ok queue-inspect put X --create -q --id x1 --attach 'a/b%c=small' --attach two=big --attach empty=/dev/null small
+run_ok queue-inspect put X -q --id x2 small
+queue-inspect export X >x.tar
+for round in 1 2; do
+  run_ok queue-inspect --root "$T/other" import --create <x.tar
+  same 3 "$(blobs other)" "import $round: each blob once"
+done
+same 2 "$(count other X)"
+same $'a/b%c 5\nempty 0\ntwo 20000000' "$(attached other X)"
+run_ok cmp big "$(file_of other X two)"
+run_ok queue-inspect --root "$T/other" check
+run_ok queue-inspect --root "$T/other" purge X --all -q
+check 'and they go' no_blobs other
+mkdir x
+tar -xf x.tar -C x
+same 20000000 "$(find x -name '*.blob.*' -size +1M -printf '%s')" 'any tar reads it'
+python3 - x.tar >bad.tar <<'PY'
+import sys
+data = bytearray(open(sys.argv[1], "rb").read())
+data[10_000_000] ^= 1
+sys.stdout.buffer.write(data)
+PY
+run_exit 65 queue-inspect --root "$T/third" import --create <bad.tar
+like 'blob is damaged' "$err"
+same 0 "$(blobs third)"
+queue-inspect purge X --all -q >purged
+
 # --- check --------------------------------------------------------------------------------------------------------------------------
 file=$(file_of recv Other two)
 rm "$file"

@@ -1,8 +1,10 @@
 // export and import: messages as a tar archive.
 //
 //   QUEUE/              directory, one for each queue; records GATEPOST.format, GATEPOST.max_bytes, GATEPOST.journal
+//   QUEUE/SEQ.blob.N    a blob of the data bus; record GATEPOST.property: what stands behind NServiceBus.DataBus. in the header's name
 //   QUEUE/SEQ.body      the body
-//   QUEUE/SEQ.headers   the headers as text; records GATEPOST.queue, .seq, .state, .put_at, .due_at, .expires_at, .failures, .body_sha256
+//   QUEUE/SEQ.headers   the headers as text; records GATEPOST.queue, .seq, .state, .put_at, .due_at, .expires_at, .failures, .body_sha256,
+//                       .blob_sha256.N
 //
 // The headers come second, so that their records can vouch for a body that was streamed.
 #include <fcntl.h>
@@ -15,6 +17,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "archive_blobs.hpp"
 #include "commands.hpp"
 #include "diag.hpp"
 #include "hash.hpp"
@@ -29,7 +32,7 @@ namespace {
 
 constexpr const char* archive_format = "1";
 constexpr size_t chunk_bytes = 256 * 1024;
-constexpr size_t batch_messages = 64;
+constexpr size_t batch_messages = 64, held_blobs_max = 256;  // each held blob is an open file
 constexpr uint64_t headers_text_bytes_max = 4 * headers_bytes_max;  // every byte may be percent-encoded
 
 std::string_view bytes_of(const Sha256& digest) { return {reinterpret_cast<const char*>(digest.data()), digest.size()}; }
@@ -41,9 +44,10 @@ Result<void> write_stdout(std::string_view bytes) {
   return {};
 }
 
-Result<void> export_message(TarWriter& tar, const std::string& queue, const Selected& one) {
+Result<void> export_message(TarWriter& tar, const Root& root, const std::string& queue, const Selected& one) {
   const Message& message = *one.message;
   const std::string base = queue + "/" + std::to_string(one.info.seq);
+  GW_TRY_ASSIGN(auto blob_records, export_blobs(tar, root.path(), message.headers, base, one.info.put_at_ms, flush_stdout));
   TarMember body{base + ".body", message.body.size(), one.info.put_at_ms, '0', {}};
   Digest digest(Digest::Kind::sha256);
   GW_TRY(tar.begin(body));
@@ -56,6 +60,7 @@ Result<void> export_message(TarWriter& tar, const std::string& queue, const Sele
   GW_TRY(tar.end());
   const std::string text = headers_to_text(message.headers);
   TarMember headers{base + ".headers", text.size(), one.info.put_at_ms, '0', {}};
+  headers.records = std::move(blob_records);
   headers.records["GATEPOST.queue"] = queue;
   headers.records["GATEPOST.seq"] = std::to_string(one.info.seq);
   headers.records["GATEPOST.state"] = to_string(one.info.state);
@@ -69,7 +74,7 @@ Result<void> export_message(TarWriter& tar, const std::string& queue, const Sele
   return tar.end();
 }
 
-Result<uint64_t> export_queue(TarWriter& tar, Queue& queue, Selection& selection, Progress& progress) {
+Result<uint64_t> export_queue(TarWriter& tar, const Root& root, Queue& queue, Selection& selection, Progress& progress) {
   GW_TRY_ASSIGN(QueueStatus status, queue.status());
   TarMember directory{queue.name() + "/", 0, now_ms(), '5', {{"GATEPOST.format", archive_format}}};
   if (status.config.max_bytes > 0) directory.records["GATEPOST.max_bytes"] = std::to_string(status.config.max_bytes);
@@ -78,7 +83,7 @@ Result<uint64_t> export_queue(TarWriter& tar, Queue& queue, Selection& selection
   GW_TRY(tar.end());
   uint64_t count = 0;
   auto export_each = [&](Selected& one) -> Result<bool> {
-    GW_TRY(export_message(tar, queue.name(), one));
+    GW_TRY(export_message(tar, root, queue.name(), one));
     ++count;
     progress.add(1);
     return true;
@@ -106,7 +111,7 @@ Result<ExitCode> export_queues(const Options& options, const CommonOptions& comm
     Progress progress("exported", 0, common.quiet ? Progress::Show::never : Progress::Show::if_terminal);
     for (const std::string& name : names) {
       GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, name));
-      GW_TRY_ASSIGN(uint64_t exported, export_queue(tar, queue, selection, progress));
+      GW_TRY_ASSIGN(uint64_t exported, export_queue(tar, *root, queue, selection, progress));
       count += exported;
       if (ExitCode one = report_missing(selection, name, exported > 0); one != ExitCode::ok) code = one;
     }
@@ -166,6 +171,9 @@ class ArchiveReader {
  public:
   struct Visitor {
     std::function<Result<void>(const std::string& queue, const QueueConfig&)> on_queue;
+    std::function<Result<void>(const std::string& header)> on_blob;
+    std::function<Result<void>(std::string_view)> on_blob_bytes;
+    std::function<Result<void>()> on_blob_end;
     std::function<void()> on_body;
     std::function<Result<void>(std::string_view)> on_body_bytes;
     std::function<Result<void>(Entry&&)> on_message;
@@ -204,6 +212,7 @@ class ArchiveReader {
       GW_TRY(one_member(*member));
     }
     if (!body_of_.empty()) return bad_member(body_of_ + ".body", "its headers are missing");
+    if (!blobs_of_.empty()) return bad_member(blobs_of_ + ".blob.1", "its message is missing");
     return {};
   }
 
@@ -216,6 +225,7 @@ class ArchiveReader {
     size_t dot = rest.find('.');
     std::string base = member.name.substr(0, slash + 1 + std::min(dot, rest.size()));
     std::string_view kind = dot == std::string_view::npos ? "" : rest.substr(dot);
+    if (member.type == '0' && kind == ".blob." + std::to_string(blob_sums_.size() + 1)) return blob_member(member, base);
     if (member.type != '0' || (kind != ".body" && kind != ".headers")) return bad_member(member.name, "not part of an export of queues");
     if (kind == ".body") return body_member(member, base);
     return headers_member(member, base, queue);
@@ -231,21 +241,39 @@ class ArchiveReader {
     return visitor_.on_queue(queue, config);
   }
 
-  Result<void> body_member(const TarMember& member, const std::string& base) {
-    if (!body_of_.empty()) return bad_member(body_of_ + ".body", "its headers are missing");
-    body_of_ = base;
-    body_bytes_ = member.bytes;
+  /// Hands on what is in the member; returns its SHA-256.
+  Result<std::string> contents(const TarMember& member, const std::function<Result<void>(std::string_view)>& on_bytes) {
     Digest digest(Digest::Kind::sha256);
-    visitor_.on_body();
     std::string chunk(chunk_bytes, '\0');
     for (;;) {
       GW_TRY_ASSIGN(size_t n, tar_.read(chunk.data(), chunk.size()));
       if (n == 0) break;
       digest.update(std::string_view(chunk.data(), n));
-      auto taken = visitor_.on_body_bytes(std::string_view(chunk.data(), n));
+      auto taken = on_bytes(std::string_view(chunk.data(), n));
       if (!taken) return Error{taken.error().code, taken.error().sys_errno, "member '" + member.name + "': " + taken.error().text};
     }
-    std::string sum = digest.finish();
+    return digest.finish();
+  }
+
+  Result<void> blob_member(const TarMember& member, const std::string& base) {
+    if (!body_of_.empty()) return bad_member(body_of_ + ".body", "its headers are missing");
+    if (!blobs_of_.empty() && blobs_of_ != base) return bad_member(blobs_of_ + ".blob.1", "its message is missing");
+    auto property = find(member, "GATEPOST.property");
+    if (!property || property->empty()) return bad_member(member.name, "no name of a property");
+    blobs_of_ = base;
+    GW_TRY(visitor_.on_blob(std::string(header::data_bus_prefix) + *property));
+    GW_TRY_ASSIGN(std::string sum, contents(member, visitor_.on_blob_bytes));
+    blob_sums_.push_back(hex(sum));
+    return visitor_.on_blob_end();
+  }
+
+  Result<void> body_member(const TarMember& member, const std::string& base) {
+    if (!body_of_.empty()) return bad_member(body_of_ + ".body", "its headers are missing");
+    if (!blobs_of_.empty() && blobs_of_ != base) return bad_member(blobs_of_ + ".blob.1", "its message is missing");
+    body_of_ = base;
+    body_bytes_ = member.bytes;
+    visitor_.on_body();
+    GW_TRY_ASSIGN(std::string sum, contents(member, visitor_.on_body_bytes));
     std::copy_n(sum.begin(), sum.size(), reinterpret_cast<char*>(digest_.data()));
     return {};
   }
@@ -270,6 +298,15 @@ class ArchiveReader {
     if (!message_id_ok(entry.headers.get(header::message_id))) return bad_member(member.name, "no message id");
     auto sum = find(member, "GATEPOST.body_sha256");
     if (!sum || *sum != hex(bytes_of(digest_))) return bad_member(base + ".body", "the body is damaged: its SHA-256 is not the one that was stored");
+    for (size_t i = 0; i < blob_sums_.size(); ++i) {
+      const std::string number = std::to_string(i + 1);
+      auto blob_sum = find(member, ("GATEPOST.blob_sha256." + number).c_str());
+      if (!blob_sum || *blob_sum != blob_sums_[i]) return bad_member(base + ".blob." + number, "the blob is damaged: its SHA-256 is not the one that was stored");
+    }
+    if (find(member, ("GATEPOST.blob_sha256." + std::to_string(blob_sums_.size() + 1)).c_str()))
+      return bad_member(member.name, "a blob of this message is missing");
+    blobs_of_.clear();
+    blob_sums_.clear();
     auto seq = find(member, "GATEPOST.seq").value_or("");
     auto [end, error] = std::from_chars(seq.data(), seq.data() + seq.size(), entry.seq);
     if (error != std::errc() || *end != '\0') return bad_member(member.name, "no message number");
@@ -296,14 +333,15 @@ class ArchiveReader {
   std::string buffer_;
   size_t at_ = 0, end_ = 0;
   TarReader tar_;
-  std::string body_of_;
+  std::string body_of_, blobs_of_;
+  std::vector<std::string> blob_sums_;
   uint64_t body_bytes_ = 0;
   Sha256 digest_{};
 };
 
 class Importer {
  public:
-  Importer(Root& root, const Options& options, const CommonOptions& common) : root_(root), options_(options), common_(common) {}
+  Importer(Root& root, const Options& options, const CommonOptions& common) : root_(root), options_(options), common_(common), blobs_(root.path()) {}
 
   Result<void> run(int fd) {
     GW_TRY(look_through(fd));
@@ -323,6 +361,9 @@ class Importer {
       configs_[target_name(queue)] = options_.queue.empty() ? config : QueueConfig{};
       return {};
     };
+    visitor.on_blob = [](const std::string&) -> Result<void> { return {}; };
+    visitor.on_blob_bytes = [](std::string_view) -> Result<void> { return {}; };
+    visitor.on_blob_end = []() -> Result<void> { return {}; };
     visitor.on_body = [] {};
     visitor.on_body_bytes = [](std::string_view) -> Result<void> { return {}; };
     visitor.on_message = [this](Entry&& entry) -> Result<void> {
@@ -372,6 +413,9 @@ class Importer {
     std::optional<BodyWriter> body;
     ArchiveReader::Visitor visitor;
     visitor.on_queue = [](const std::string&, const QueueConfig&) -> Result<void> { return {}; };
+    visitor.on_blob = [&](const std::string& header) { return blobs_.begin(header); };
+    visitor.on_blob_bytes = [&](std::string_view bytes) { return blobs_.write(bytes); };
+    visitor.on_blob_end = [&] { return blobs_.end(); };
     visitor.on_body = [&] { body.emplace(root_.body_writer()); };
     visitor.on_body_bytes = [&](std::string_view bytes) { return body->write(bytes); };
     visitor.on_message = [&](Entry&& entry) -> Result<void> {
@@ -387,8 +431,10 @@ class Importer {
   Result<void> add(Entry&& entry, Body&& body) {
     const std::string& name = target_name(entry.queue);
     std::string id(entry.headers.get(header::message_id));
+    blobs_.rename(entry.headers);
     if (present_[name].count(id)) {
       ++existed;
+      if (transactions_.empty()) blobs_.release();
       return {};
     }
     PutOptions how;
@@ -401,13 +447,14 @@ class Importer {
     transactions_.emplace_back();
     transactions_.back().put(queues_[name], Message{std::move(entry.headers), std::move(body)}, std::move(how));
     members_.push_back(std::move(entry.member));
-    if (transactions_.size() >= batch_messages) return flush();
+    if (transactions_.size() >= batch_messages || blobs_.held() >= held_blobs_max) return flush();
     return {};
   }
 
   Result<void> flush() {
     auto results = root_.commit_all(std::exchange(transactions_, {}));
     auto members = std::exchange(members_, {});
+    blobs_.release();
     for (size_t i = 0; i < results.size(); ++i) {
       if (!results[i]) {
         Error error = std::move(results[i]).error();
@@ -428,6 +475,7 @@ class Importer {
   std::map<std::string, QueueConfig> configs_;
   std::map<std::string, Queue> queues_;
   std::map<std::string, std::unordered_set<std::string>> ids_, present_;
+  ImportedBlobs blobs_;  // of what is in transactions_
   std::vector<Transaction> transactions_;
   std::vector<std::string> members_;
 };
