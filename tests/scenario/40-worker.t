@@ -5,6 +5,9 @@
 # shellcheck disable=SC2016 # the handlers' own variables
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# Other workers of this machine leave their files elsewhere.
+mkdir "$T/tmp"
+export TMPDIR=$T/tmp
 
 field() { # NAME: the values of a member in `queue-inspect list Q --json`
   queue-inspect list Q --json | python3 -c 'import json, sys
@@ -58,7 +61,7 @@ for line in 'line 2' 'stdin is a file' GW_MESSAGE_ID=id-17 "GW_MESSAGE_KEY=$key"
   check "the handler sees: $line" grep -qxF -- "$line" <(printf '%s\n' "$out")
 done
 same '0 0 0' "$(count ready) $(count claimed) $(count deferred)" 'exit 0 acks'
-check_not 'no files of handlers are left' compgen -G "${TMPDIR:-/tmp}/gatepost-handlers.*/*-*.headers"
+check_not 'no files of handlers are left' compgen -G "$TMPDIR/gatepost-handlers.*/*-*.headers"
 
 head -c 20000000 /dev/urandom >big
 put big >/dev/null
@@ -152,7 +155,7 @@ wait_until 5 handler_gone
 wait_until 5 has_line 'again 1' other.out
 stop_daemon other
 run_ok distributor worker --queue Q --once -- true
-check_not 'the files of the killed worker are swept' compgen -G "${TMPDIR:-/tmp}/gatepost-handlers.*/*-1.headers"
+check_not 'the files of the killed worker are swept' compgen -G "$TMPDIR/gatepost-handlers.*/*-1.headers"
 
 # --- a queue on hold -----------------------------------------------------------------------------------------------------------------------
 run_ok queue-inspect hold Q --reason maintenance
