@@ -74,6 +74,7 @@ class Table {
 bool takes_value(const CLI::Option* option) { return option->get_items_expected_min() > 0; }
 bool may_take_value(const CLI::Option* option) { return option->get_items_expected_max() > 0; }
 bool takes_many(const CLI::Option* option) { return option->get_items_expected_max() > 1; }
+bool is_joined(const CLI::Option* option) { return option->get_multi_option_policy() == CLI::MultiOptionPolicy::Join; }
 bool has_flag_names(const CLI::Option* option) { return !option->get_lnames().empty() || !option->get_snames().empty(); }
 bool hidden(const CLI::Option* option) { return option->get_group().empty(); }
 
@@ -272,6 +273,10 @@ class Reader {
       return {};
     }
     GW_TRY(check_number(option, *value));
+    if (is_joined(option) && !known.values.empty()) {
+      known.values.back() += "," + *value;
+      return {};
+    }
     if (!takes_many(option)) known.values.clear();  // the last one counts
     known.values.push_back(*value);
     return {};

@@ -26,7 +26,7 @@ void define_tls_options(CLI::App& app, std::string& cacert, std::string& cert, s
 }  // namespace
 
 void define_probe_options(CLI::App& app, ProbeOptions& into) {
-  app.add_option("--to", into.to, "the sites to ask (keys, patterns, groups)")->type_name("SITES");
+  app.add_option("--to", into.to, "the sites to ask (keys, patterns, groups)")->join()->type_name("SITES");
   app.add_option("--site", into.sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
   app.add_option("--header", into.headers, "a header of yours to send along; may be repeated")->type_name("N=V");
   app.add_option("--size", into.size, "bytes of body to send along: shows limits of proxies [64K]")->type_name("SIZE");
@@ -39,7 +39,7 @@ void define_probe_options(CLI::App& app, ProbeOptions& into) {
 void define_forward_options(CLI::App& app, ForwardOptions& into) {
   app.add_flag("--once", into.once, "one attempt for everything that is due now, then end");
   app.add_flag("--drain", into.drain, "end when nothing is left");
-  app.add_option("--to", into.to, "only these sites (keys, patterns, groups)")->type_name("SITES");
+  app.add_option("--to", into.to, "only these sites (keys, patterns, groups)")->join()->type_name("SITES");
   app.add_option("--site", into.sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
   app.add_option("--endpoint", into.endpoint, "the name of this endpoint in failure headers")->type_name("E");
   app.add_option("--reply-to-uri", into.reply_to_uri, "where other sites send replies [the default channel's address]")->type_name("U");

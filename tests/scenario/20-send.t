@@ -34,6 +34,11 @@ done
 run_ok gw-send --to stores,Depot,Store1 price.txt
 same "2 2 1" "$(waiting Store1) $(waiting Store2) $(waiting Depot)" "group and keys, each site once"
 
+run_ok gw-send --to Depot --to north,Store2 --dry-run --json price.txt
+same 'Store1 Store2 Depot' "$(jq -r .site <<<"$out" | xargs)" "--to may be repeated"
+run_exit 64 gw-send prices
+like "'prices'" "$err" "a usage error names the word"
+
 # --- json ---
 run_ok gw-send --to north --json --ttl 1h --delay 5m price.txt
 same '["Store1"] ["site.Store1"] 7 false' "$(jq -c '.sites, .queues, .body_bytes, .existed' <<<"$out" | paste -sd' ')"

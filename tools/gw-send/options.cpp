@@ -6,14 +6,14 @@ namespace gw {
 namespace {
 
 void define_sites(CLI::App& app, std::string& to, std::vector<std::string>& sites, const char* text) {
-  app.add_option("--to", to, text)->type_name("SITES");
+  app.add_option("--to", to, text)->join()->type_name("SITES");
   app.add_option("--site", sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
 }
 
 }  // namespace
 
 void define_send_options(CLI::App& app, SendOptions& into) {
-  define_sites(app, into.to, into.sites, "where to: keys, shell patterns and groups of sites, comma-separated");
+  define_sites(app, into.to, into.sites, "where to: keys, shell patterns and groups of sites, comma-separated; may be repeated");
   app.add_option("--endpoint", into.endpoint, "the name of this endpoint (header OriginatingEndpoint)")->type_name("E");
   app.add_option("--wait", into.wait, "come back when every site has the message; forwards it if nobody else does")->type_name("delivered");
   app.add_option("--timeout", into.timeout, "with --wait: longest wait [none]")->type_name("T");
