@@ -154,7 +154,7 @@ std::vector<std::string> link_files(const SiteConfig& site) {
 
 Result<void> check_channel_security(const ChannelConfig& channel) {
   if (is_https(channel.address)) {
-    if (channel.cert.empty() || channel.key.empty()) return bad("https without a certificate, expected Cert and Key");
+    if (channel.cert.empty() || channel.key.empty()) return bad("https without a certificate, expected Cert and Key (--tls-cert, --tls-key)");
     if (!channel.clients.empty() && channel.client_ca.empty()) return bad("Client elements without ClientCa, expected the CA of their certificates");
     return {};
   }
