@@ -52,9 +52,11 @@ bool is_space_error(const Error& error) { return error.sys_errno == ENOSPC || er
 
 /// What a store that failed means for the sender. io_error never comes here.
 Answer answer_error(const Error& error) {
-  if (is_space_error(error)) return refusal(507, "not enough space: " + error.text, retry_when_space);
-  if (error.code == ExitCode::not_now) return refusal(503, "not now: " + error.text, retry_soon);
-  event(Level::error, "store-failed", {{"reason", error.text}});
+  const bool for_now = is_space_error(error) || error.code == ExitCode::not_now;
+  // Paths and reasons of this machine are not for the other side.
+  event(for_now ? Level::warn : Level::error, for_now ? "store-refused" : "store-failed", {{"reason", error.text}});
+  if (is_space_error(error)) return refusal(507, "not enough space", retry_when_space);
+  if (for_now) return refusal(503, "not now: try again later", retry_soon);
   return refusal(500, "Unexpected server error");
 }
 
