@@ -14,8 +14,8 @@ check 'queues are made' queue-inspect -q --root "$GW_ROOT" create q a b c
 
 next=1 wrong=0
 cut() { # cut COMMAND...: at most 0 to 40 ms of it
-  # the redirection around it takes what bash says about each kill
-  { timeout -s KILL "0.0$(printf %02d $((RANDOM % 40)))$((RANDOM % 10))" driver "$GW_ROOT" "$@" >>"$events" 2>>"$T/errors"; } 2>/dev/null
+  # --foreground: timeout waits until the process is really gone. The redirection around it takes what bash says about each kill.
+  { timeout --foreground -s KILL "0.0$(printf %02d $((RANDOM % 40)))$((RANDOM % 10))" driver "$GW_ROOT" "$@" >>"$events" 2>>"$T/errors"; } 2>/dev/null
   case $? in
     0 | 124 | 137) ;;
     *) note "driver $* ended with $?"; wrong=$((wrong + 1)) ;;

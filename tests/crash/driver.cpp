@@ -5,7 +5,9 @@
 //   driver ROOT ack|defer|back QUEUE COUNT        defer counts a failed attempt
 //   driver ROOT move SOURCE TARGET[,TARGET...] COUNT
 //   driver ROOT fan TARGET[,TARGET...] FIRST COUNT [BYTES]
-//   driver ROOT post URL QUEUE FIRST COUNT        over HTTP to a gw-listen; ROOT is not used
+//   driver ROOT post URL QUEUE FIRST COUNT [BYTES]        over HTTP to a gw-listen; ROOT is not used
+//   driver ROOT post-with-blob URL QUEUE FIRST COUNT [BYTES]   the same, each message behind a data bus property of its own
+//   driver ROOT blobs QUEUE                       exit 1 if a message there lacks the property that post-with-blob sent, whole
 //   driver ROOT verify EVENTS [garbage] [unordered]   exit 1 and a line for each thing that is wrong; garbage: a repair may be needed to
 //                                                 be rid of files that nobody owns, and torn puts may be set aside; unordered: the
 //                                                 numbers in a queue need not rise
@@ -169,13 +171,13 @@ int connect_to(const std::string& host, unsigned port) {
   return -1;
 }
 
+constexpr size_t blob_bytes = 9000;
+constexpr const char* blob_header = "NServiceBus.DataBus.K";
+
 /// True if the answer is 200 with the body OK.
-bool post_one(int fd, const std::string& host, const std::string& path, unsigned number, size_t bytes) {
-  std::string id = "m-" + std::to_string(number), body = make_body(number, bytes);
+bool call(int fd, const std::string& host, const std::string& path, const std::string& fields, const std::string& body) {
   std::string request = "POST " + path + " HTTP/1.1\r\nHost: " + host + "\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: " +
-                        std::to_string(body.size()) + "\r\nNServiceBus.Id: " + id + "\r\nNServiceBus.CorrelationId: " + id +
-                        "\r\nNServiceBus.Header.NServiceBus.MessageId: " + id +
-                        "\r\nNServiceBus.Gateway: True\r\nNServiceBus.CallType: SingleCallSubmit\r\n\r\n" + body;
+                        std::to_string(body.size()) + "\r\nNServiceBus.Gateway: True\r\n" + fields + "\r\n" + body;
   if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) return false;
   std::string answer;
   char buffer[4096];
@@ -188,7 +190,16 @@ bool post_one(int fd, const std::string& host, const std::string& path, unsigned
   }
 }
 
-int post(const std::string& url, const std::string& queue, unsigned first, unsigned count, size_t bytes) {
+bool post_one(int fd, const std::string& host, const std::string& path, unsigned number, size_t bytes, bool with_blob) {
+  const std::string id = "m-" + std::to_string(number), name = std::string("NServiceBus.Header.") + blob_header;
+  const std::string fields = "NServiceBus.Id: " + id + "\r\nNServiceBus.CorrelationId: " + id + "\r\nNServiceBus.Header.NServiceBus.MessageId: " + id + "\r\n";
+  if (with_blob && !call(fd, host, path, fields + "NServiceBus.CallType: SingleCallDatabusProperty\r\nNServiceBus.Gateway.DataBusKey: " + name + "\r\n",
+                         make_body(number, blob_bytes)))
+    return false;
+  return call(fd, host, path, fields + "NServiceBus.CallType: SingleCallSubmit\r\n" + (with_blob ? name + ": theirs\r\n" : ""), make_body(number, bytes));
+}
+
+int post(const std::string& url, const std::string& queue, unsigned first, unsigned count, size_t bytes, bool with_blob) {
   char host[64];
   unsigned port = 0;
   char path[256] = "/";
@@ -198,7 +209,7 @@ int post(const std::string& url, const std::string& queue, unsigned first, unsig
     std::string what = queue + ":" + std::to_string(n);
     if (fd < 0 && (fd = connect_to(host, port)) < 0) return 75;
     say("receiving:" + what);
-    if (post_one(fd, host, path, n, bytes)) {
+    if (post_one(fd, host, path, n, bytes, with_blob)) {
       say("received:" + what);
       continue;
     }
@@ -208,6 +219,28 @@ int post(const std::string& url, const std::string& queue, unsigned first, unsig
   }
   if (fd >= 0) close(fd);
   return rc;
+}
+
+/// Every message of the queue has its blob, readable and whole.
+gw::Result<void> look_at_blobs(gw::Root& root, const std::string& name) {
+  GW_TRY_ASSIGN(gw::Queue queue, root.queue(name));
+  std::vector<uint64_t> seqs;
+  GW_TRY(queue.scan([&](const gw::MessageInfo& info) {
+    seqs.push_back(info.seq);
+    return true;
+  }));
+  for (uint64_t seq : seqs) {
+    GW_TRY_ASSIGN(auto stored, queue.read(seq));
+    if (!stored) continue;
+    const gw::Message& message = stored->second;
+    GW_TRY_ASSIGN(auto number, number_of(message));
+    const std::string path = root.path() + "/databus/" + std::string(message.headers.get(blob_header));
+    std::ifstream file(path, std::ios::binary);
+    const std::string blob((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    if (!number || blob != make_body(*number, blob_bytes))
+      return gw::Error{gw::ExitCode::no, 0, "message :" + std::to_string(seq) + " of '" + name + "': its blob '" + path + "' has " + std::to_string(blob.size()) + " bytes or the wrong ones"};
+  }
+  return {};
 }
 
 // --- verify ----------------------------------------------------------------------------------------------------------
@@ -357,12 +390,13 @@ int verify(const std::string& root_path, const std::string& events, bool garbage
 int run(const std::vector<std::string>& w) {
   auto number = [&](size_t i) { return i < w.size() ? static_cast<unsigned>(std::strtoul(w[i].c_str(), nullptr, 10)) : 0u; };
   size_t bytes_default = 40;
-  if (w.size() >= 6 && w[1] == "post") return post(w[2], w[3], number(4), number(5), w.size() > 6 ? number(6) : bytes_default);
+  if (w.size() >= 6 && (w[1] == "post" || w[1] == "post-with-blob"))
+    return post(w[2], w[3], number(4), number(5), w.size() > 6 ? number(6) : bytes_default, w[1] != "post");
   if (w.size() >= 3 && w[1] == "verify") {
     auto has = [&](const char* word) { return std::find(w.begin() + 3, w.end(), word) != w.end(); };
     return verify(w[0], w[2], has("garbage"), !has("unordered"));
   }
-  if (w.size() < 4) return 64;
+  if (w.size() < 3 || (w.size() < 4 && w[1] != "blobs")) return 64;
   Steps steps;
   gw::RootOptions options;
   options.min_free_bytes = 0;
@@ -373,6 +407,7 @@ int run(const std::vector<std::string>& w) {
   if (w[1] == "put" && w.size() >= 5) done = steps.put(w[2], number(3), number(4), w.size() > 5 ? number(5) : bytes_default);
   else if (w[1] == "fan" && w.size() >= 5) done = steps.fan(w[2], number(3), number(4), w.size() > 5 ? number(5) : bytes_default);
   else if ((w[1] == "move" || w[1] == "once") && w.size() == 5) done = steps.take(w[1], w[2], w[3], number(4));
+  else if (w[1] == "blobs") done = look_at_blobs(*steps.root, w[2]);
   else if (w[1] == "ack" || w[1] == "defer" || w[1] == "back") done = steps.take(w[1], w[2], "", number(3));
   return done ? 0 : failed(done.error());
 }
