@@ -334,12 +334,15 @@ void release_held_blobs(const std::string& outbox) {
 
 bool inside_handler() { return !environment("GW_OUTBOX").empty(); }
 
+Result<Headers> read_headers_file(const std::string& path) {
+  GW_TRY_ASSIGN(std::string text, read_file(path, headers_file_bytes_max));
+  return headers_from_text(text);
+}
+
 std::optional<Headers> incoming_headers() {
   const std::string path(environment("GW_HEADERS_FILE"));
   if (path.empty()) return std::nullopt;
-  auto text = read_file(path, headers_file_bytes_max);
-  if (!text) return std::nullopt;
-  auto headers = headers_from_text(*text);
+  auto headers = read_headers_file(path);
   if (!headers) return std::nullopt;
   return *std::move(headers);
 }

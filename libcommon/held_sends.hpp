@@ -15,7 +15,9 @@ namespace gw {
 
 /// Is this process part of a handler whose sends are held? (GW_OUTBOX is set and not empty.)
 bool inside_handler();
-/// The headers of the message that the handler works on (GW_HEADERS_FILE). nullopt: there is none.
+/// The headers of the message that a handler works on, from the file that GW_HEADERS_FILE names. bad_data: it holds no headers.
+Result<Headers> read_headers_file(const std::string& path);
+/// The same of this process's own environment. nullopt: there is none.
 std::optional<Headers> incoming_headers();
 /// What a message that is sent on account of `incoming` inherits: RelatedTo, CorrelationId and ConversationId.
 Headers related_headers(const Headers& incoming);

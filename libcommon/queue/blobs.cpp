@@ -118,9 +118,7 @@ std::vector<Expired> lock_due(const std::string& root, std::vector<DueBlob>& due
   }
   return expired;
 }
-}  // namespace
 
-namespace {
 /// Where the links of these blobs are: one look at all names below bodies/.
 std::map<std::string, Expired*> find_links(int bodies, std::vector<Expired>& expired) {
   std::map<ino_t, Expired*> by_inode;

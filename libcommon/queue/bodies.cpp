@@ -1,5 +1,6 @@
-// What messages own outside of their frames: bodies above inline_body_bytes_max: files below <root>/bodies/, one name per message that has the body, all names hard links; and for each
-// blob of the data bus that a message names a hard link of its own, so that nobody has to count (blobs.cpp).
+// What messages own outside of their frames, below <root>/bodies/: the files of bodies above inline_body_bytes_max, one name per message
+// that has the body, all names hard links; and for each blob of the data bus that a message names a hard link of its own, so that
+// nobody has to count (blobs.cpp).
 //
 // A name says who made it and where the message that owns it can only be, so that an orphan is found without a search of
 // everything: <slot & 255>/<epoch>.<incarnation>.<counter>.<queue number>.<seq>: the message is in that queue at seq or behind.

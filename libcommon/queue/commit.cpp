@@ -107,6 +107,7 @@ class Committer {
   }
 
   RootImpl& root_;
+  int64_t now_ms_ = 0;  // of all rows of this call
   bool looked_ = false;
   uint64_t reserve_ = 0, free_ = 0;
   std::vector<Work> works_;
@@ -318,7 +319,7 @@ void Committer::commit_singles() {
 
 DedupRow Committer::row_of(Work& work, size_t put) {
   auto& key = *puts(work)[put].options.dedup;
-  return {key.scope, key.id, work.xid, work.puts[put].queue, work.seqs[put], key.body_sha256, root_.clock().now_ms, key.first_sent_ms};
+  return {key.scope, key.id, work.xid, work.puts[put].queue, work.seqs[put], key.body_sha256, now_ms_, key.first_sent_ms};
 }
 
 /// What the store says of one put of a logged transaction. Only new ids and true duplicates let the transaction go on.
@@ -328,6 +329,7 @@ void Committer::judge(Work& work, size_t put, const DedupStore::Decision& decisi
     work.claimed_ids[store].push_back(row);
     return;
   }
+  if (!decision.too_old && decision.existing.id.empty()) return;  // held back by another one of the transaction, which says why
   if (decision.too_old || decision.existing.id != row.id || decision.existing.other_body(row))
     return work.fail({ExitCode::bad_data, 0, "id '" + row.id + "' was used in queue '" + row.queue + "' for a message with another body: nothing of this transaction is stored"});
   if (decision.existing.xid != row.xid && !really_there(store, decision.existing))
@@ -507,7 +509,7 @@ void Committer::give_up(Work& work) {
 
 /// Callers speak of the wall clock; root time is what is stored.
 void Committer::to_root_time() {
-  root_.clock();
+  now_ms_ = root_.clock().now_ms;
   for (auto& work : works_) {
     for (auto& source : sources(work))
       if (source.defer) source.defer->due_at_ms = root_.to_root_time(source.defer->due_at_ms);

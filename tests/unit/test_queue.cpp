@@ -328,17 +328,27 @@ TEST_CASE("queue: a claim and keys in one transaction: all or none, duplicates d
   REQUIRE(!other);
   CHECK(other.error().code == ExitCode::bad_data);
   CHECK(take_all(*root, in) == Ids{"3"});  // given back, nothing was put
+  // The error names the id that hinders, not one that it held back; that one stays free.
+  Transaction both_new;
+  both_new.put(plain, message("z"));
+  both_new.put(out, message("fresh"), key("fresh", "body"));
+  both_new.put(out, message("a", "y"), key("a", "y"));
+  auto hindered = root->commit(std::move(both_new));
+  REQUIRE(!hindered);
+  CHECK(hindered.error().text.find("id 'a'") != std::string::npos);
   CHECK(take_all(*root, out) == Ids{"a"});
   CHECK(take_all(*root, plain) == Ids{"p", "p"});
   // Twice in one transaction is once.
   Transaction t;
   t.put(plain, message("q"));
   for (int i = 0; i < 2; ++i) t.put(out, message("b"), key("b", "body"));
+  t.put(out, message("fresh"), key("fresh", "body"));
   auto both = root->commit(std::move(t));
   REQUIRE(both);
   CHECK(both->puts[1].outcome == PutOutcome::stored);
   CHECK(both->puts[2].outcome == PutOutcome::duplicate);
-  CHECK(take_all(*root, out) == Ids{"b"});
+  CHECK(both->puts[3].outcome == PutOutcome::stored);
+  CHECK(take_all(*root, out) == Ids{"b", "fresh"});
 }
 
 TEST_CASE("queue: bodies above 64 KiB are files, stored once for many targets, gone after the last ack") {

@@ -147,27 +147,6 @@ Answer broken_body(const Exchange& exchange, Exchange::Read how, uint64_t got, c
   return refusal(400, std::move(text));
 }
 
-std::optional<Answer> skip_body(Exchange& exchange, const Channel& channel) {
-  const BodyPlan& plan = std::get<BodyPlan>(exchange.plan());
-  if (!plan.chunked && plan.length == 0) return std::nullopt;
-  if (plan.expects_continue) exchange.send_continue();
-  std::string buffer(read_bytes, '\0');
-  uint64_t size = 0;
-  while (plan.chunked || size < plan.length) {
-    size_t got = 0;
-    const Exchange::Read how = exchange.read(buffer.data(), buffer.size(), got);
-    if (how == Exchange::Read::end && plan.chunked) break;
-    if (how != Exchange::Read::data) return broken_body(exchange, how, size, plan);
-    size += got;
-    if (size > channel.max_body_bytes) return refusal(413, "body larger than " + std::to_string(channel.max_body_bytes) + " bytes");
-  }
-  return std::nullopt;
-}
-
-}  // namespace
-
-namespace {
-
 void report_refused(const RequestHead& head, const Answer& answer, const std::string& id) {
   const Field status("status", answer.status), reason("reason", answer.status == 404 ? "Not Found" : answer.plain_text()), from("from", head.from);
   const std::string advice = answer.status == 400 ? proxy_advice(head) : "";
@@ -210,8 +189,8 @@ Answer Receiver::route(Exchange& exchange, std::string& id) const {
   if (path.empty()) return not_found();
   const bool reads = head.method == "GET" || head.method == "HEAD";
   const std::vector<Channel>& channels = *channels_.load(std::memory_order_acquire);
-  const bool in_use = std::any_of(channels.begin(), channels.end(), [&](const Channel& channel) { return channel.port == head.port; });
-  if (path == "/healthz" && reads && in_use) {
+  auto in_use = [&] { return std::any_of(channels.begin(), channels.end(), [&](const Channel& channel) { return channel.port == head.port; }); };
+  if (path == "/healthz" && reads && in_use()) {
     if (context_.stopping()) return refusal(503, "stopping", retry_soon);
     Answer healthy = ok();
     healthy.content_type = "text/plain; charset=utf-8";
@@ -296,7 +275,9 @@ Answer Receiver::receive(Exchange& http, const Channel& channel, const Caller& c
   // A body in the query replaces the other one, which nobody looks at.
   std::optional<MessageExchange> in_query;
   if (query.message) {
-    if (auto refused = skip_body(http, channel)) return *std::move(refused);
+    const WireCall none;
+    auto skip = [](std::string_view) { return Result<void>(); };
+    if (auto refused = copy_body({http, channel, std::get<BodyPlan>(http.plan()), none, {}}, UINT64_MAX, skip)) return *std::move(refused);
     in_query.emplace(http, *query.message);
   }
   Exchange& exchange = in_query ? static_cast<Exchange&>(*in_query) : http;

@@ -1,13 +1,11 @@
 #include "reply.hpp"
 
-#include <fcntl.h>
 #include <strings.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 
 #include "diag.hpp"
+#include "held_sends.hpp"
 #include "outbox.hpp"
 #include "outboxes.hpp"
 #include "selection.hpp"
@@ -15,8 +13,6 @@
 
 namespace gw {
 namespace {
-
-constexpr size_t headers_file_bytes_max = 4 * headers_bytes_max;  // the text form of control bytes is longer
 
 /// The message that is answered.
 struct Incoming {
@@ -32,26 +28,10 @@ std::string_view environment(const char* name) {
   return value ? std::string_view(value) : std::string_view();
 }
 
-Result<std::string> read_file(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return errno_error("open", path, errno);
-  std::string text;
-  char buffer[16384];
-  for (;;) {
-    const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno_error("read", path, errno);
-    if (n == 0) return text;
-    text.append(buffer, static_cast<size_t>(n));
-    if (text.size() > headers_file_bytes_max) return Error{ExitCode::bad_data, 0, "'" + path + "' is larger than the headers of a message can be"};
-  }
-}
-
 /// Inside of a handler.
 Result<Incoming> incoming_of_handler(const std::string& headers_file) {
-  GW_TRY_ASSIGN(std::string text, read_file(headers_file));
   Incoming incoming;
-  GW_TRY_ASSIGN(incoming.headers, headers_from_text(text));
+  GW_TRY_ASSIGN(incoming.headers, read_headers_file(headers_file));
   incoming.what = "message '" + std::string(incoming.headers.get(header::message_id)) + "'";
   incoming.endpoint = environment("GW_ENDPOINT");
   return incoming;
