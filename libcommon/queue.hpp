@@ -72,7 +72,7 @@ struct QueueStatus {
   uint64_t ready = 0, claimed = 0, deferred = 0;
   uint64_t puts_total = 0;   ///< messages ever stored (void ones not counted)
   uint64_t acks_total = 0;   ///< messages done: acked, moved away, purged, expired
-  uint64_t failed_total = 0; ///< failed attempts ever counted (defer with failed = true)
+  uint64_t failed_total = 0; ///< failed attempts of the messages ever stored, those that they brought along included
   uint64_t bad = 0;          ///< corrupt records set aside
   int64_t oldest_put_at_ms = 0;  ///< of the oldest ready message; 0: none ready
   uint64_t live_bytes = 0, disk_bytes = 0;
@@ -103,6 +103,7 @@ struct PutOptions {
   int64_t due_at_ms = 0;  ///< 0: ready at once
   std::optional<DedupKey> dedup;
   int64_t expires_at_ms = 0;  ///< by our clock; 0: what TimeSent and TimeToBeReceived say
+  unsigned failures = 0;      ///< failed attempts so far, for a message that moves with its count; at most 255
 };
 
 /// conflict: same id, other body. too_old: cannot be told apart from a duplicate. Both: nothing stored.

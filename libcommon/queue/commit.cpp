@@ -212,8 +212,7 @@ void Committer::build_batches() {
       QueueBatch& batch = batches_[put.queue.impl_->number()];
       batch.queue = put.queue.impl_;
       batch.members.emplace_back(&work, i);
-      batch.drafts.push_back(draft_message(put.message, staged ? FrameKind::staged : FrameKind::message, authority, work.xid, put.options.due_at_ms, put.options.expires_at_ms,
-                                           put.options.dedup, work.files[i]));
+      batch.drafts.push_back(draft_message(put.message, staged ? FrameKind::staged : FrameKind::message, authority, work.xid, put.options, work.files[i]));
       batch.drafts.back().header.put_at_ms = root_.to_root_time(now_ms());
     }
   }
@@ -405,7 +404,7 @@ void Committer::commit_logged() {
     for (size_t i = 0; i < puts(*work).size(); i++) {
       auto& put = puts(*work)[i];
       if (work->puts[i].outcome != PutOutcome::stored) continue;
-      uint64_t after = put.options.due_at_ms ? make_word(State::deferred, 0, put.options.due_at_ms) : make_word(State::ready, 0, 0);
+      uint64_t after = offered_word(put.options.failures, put.options.due_at_ms);
       record.targets.push_back({put.queue.name(), put.queue.impl_->uuid(), work->seqs[i], make_word(State::staged, 0, 0), after});
       work->targets.push_back(i);
     }
@@ -474,9 +473,9 @@ void Committer::commit_keyed() {
         QueueImpl& queue = *puts(*work)[i].queue.impl_;
         PutResult& result = work->puts[i];
         if (d.inserted) {
-          int64_t due = puts(*work)[i].options.due_at_ms;
+          const PutOptions& options = puts(*work)[i].options;
           auto segment = queue.segment_of(work->seqs[i]);
-          if (segment && queue.publish(**segment, work->seqs[i], due ? make_word(State::deferred, 0, due) : make_word(State::ready, 0, 0))) queue.ring();
+          if (segment && queue.publish(**segment, work->seqs[i], offered_word(options.failures, options.due_at_ms))) queue.ring();
           if (!segment) work->has_xid = false;  // accepted; recovery publishes it when we are gone
           continue;
         }

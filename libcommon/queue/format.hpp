@@ -95,7 +95,8 @@ static_assert(sizeof(FrameHeader) == 64);
 
 /// Payload of a message or staged frame: PayloadHead, extra, headers, with frame_blobs the blobs, then the body or a body reference.
 struct PayloadHead {
-  int64_t due_at_ms, expires_at_ms;
+  uint64_t due_and_failures;  // the low 53 bits of the index word that the message is offered with
+  int64_t expires_at_ms;
 };
 /// Extra: u16 store length, u16 scope length, u16 id length, store, scope, id.
 /// Body reference: u64 bytes, u32 crc32c, u16 name length, name below bodies/.
@@ -142,6 +143,12 @@ inline uint64_t make_word(State state, unsigned failures, int64_t due_ms) {
 inline State word_state(uint64_t w) { return static_cast<State>((w >> 53) & 7); }
 inline unsigned word_failures(uint64_t w) { return static_cast<unsigned>((w >> 45) & 255); }
 inline int64_t word_due(uint64_t w) { return static_cast<int64_t>(w & due_mask); }
+/// The word of a message that has just been put: deferred if it has a due time.
+inline uint64_t offered_word(unsigned failures, int64_t due_ms) { return make_word(due_ms > 0 ? State::deferred : State::ready, failures, due_ms); }
+inline uint64_t offered_word(const PayloadHead& head) { return offered_word(word_failures(head.due_and_failures), word_due(head.due_and_failures)); }
+inline PayloadHead make_payload_head(unsigned failures, int64_t due_ms, int64_t expires_at_ms) {
+  return {offered_word(failures, due_ms) & ((1ull << 53) - 1), expires_at_ms};
+}
 inline bool word_ok(uint64_t w) {
   return w == 0 || (word_check(w & ((1ull << 56) - 1)) == (w >> 56) && word_state(w) != State::empty && (w >> 53 & 7) <= 6);
 }

@@ -106,15 +106,14 @@ std::optional<DedupKey> parse_extra(std::string_view extra) {
   return key;
 }
 
-DraftFrame draft_message(const Message& message, FrameKind kind, Authority authority, Xid xid, int64_t due_at_ms, int64_t expires_at,
-                         const std::optional<DedupKey>& key, const MessageFiles& files) {
+DraftFrame draft_message(const Message& message, FrameKind kind, Authority authority, Xid xid, const PutOptions& options, const MessageFiles& files) {
   DraftFrame draft;
   std::string headers = encode_headers(message.headers);
-  std::string extra = key ? encode_extra(*key) : std::string();
+  std::string extra = options.dedup ? encode_extra(*options.dedup) : std::string();
   std::string blobs = files.blobs.empty() ? std::string() : encode_blobs(files.blobs);
   std::string ref = files.body ? encode_body_ref(*files.body) : std::string();
   const std::string& body = files.body ? ref : message.body.bytes();
-  PayloadHead head{due_at_ms, expires_at ? expires_at : expires_at_ms(message.headers)};
+  PayloadHead head = make_payload_head(options.failures, options.due_at_ms, options.expires_at_ms ? options.expires_at_ms : expires_at_ms(message.headers));
   draft.payload.reserve(sizeof head + extra.size() + headers.size() + blobs.size() + body.size());
   put_bytes(draft.payload, &head, sizeof head);
   draft.payload += extra;

@@ -111,8 +111,7 @@ struct DraftFrame {
   size_t total() const { return (sizeof(FrameHeader) + payload.size() + frame_align - 1) / frame_align * frame_align; }
 };
 
-DraftFrame draft_message(const Message& message, FrameKind kind, Authority authority, Xid xid, int64_t due_at_ms, int64_t expires_at,
-                         const std::optional<DedupKey>& key, const MessageFiles& files);
+DraftFrame draft_message(const Message& message, FrameKind kind, Authority authority, Xid xid, const PutOptions& options, const MessageFiles& files);
 /// Appends header (with crcs), payload and padding to `out`.
 void seal_frame(DraftFrame& draft, uint64_t seq, uint32_t incarnation, uint32_t crc_seed, std::string& out);
 /// Checks magic, crcs and bounds of a frame in memory. nullopt: not a whole frame.

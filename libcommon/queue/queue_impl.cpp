@@ -121,13 +121,14 @@ Result<size_t> QueueImpl::append_some(std::vector<DraftFrame>& drafts, size_t fr
     memcpy(&head, draft.payload.data(), sizeof head);
     bool staged = draft.header.kind == FrameKind::staged;
     any_staged |= staged;
-    State state = staged ? State::staged : head.due_at_ms ? State::deferred : State::ready;
-    if (state == State::deferred) lower_min_due(*tail, head.due_at_ms);
+    uint64_t word = staged ? make_word(State::staged, 0, 0) : offered_word(head);
+    bool deferred = word_state(word) == State::deferred;
+    if (deferred) lower_min_due(*tail, word_due(word));
     IndexEntry& entry = tail->entry(seq + i);
     tail->claim(seq + i).store(staged ? mine : 0, std::memory_order_relaxed);
     entry.where.store(make_where(offset, draft.total(), draft.body_file), std::memory_order_relaxed);
-    entry.word.store(make_word(state, 0, staged ? 0 : head.due_at_ms), std::memory_order_release);
-    if (state == State::deferred) lower_min_due(*tail, head.due_at_ms);
+    entry.word.store(word, std::memory_order_release);
+    if (deferred) lower_min_due(*tail, word_due(word));
     offset += draft.total();
     into.seqs.push_back(seq + i);
   }

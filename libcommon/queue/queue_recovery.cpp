@@ -56,9 +56,7 @@ void QueueImpl::walk_open_segment(Segment& segment) {
       State state = word_ok(word) ? word_state(word) : State::bad;  // damaged: decide_words sets it aside
       entry.where.store(make_where(at, total, frame->files().any()));
       if (state == State::empty) {
-        int64_t due = frame->head.due_at_ms;
-        State fresh = frame->header.kind == FrameKind::staged ? State::staged : due ? State::deferred : State::ready;
-        entry.word.store(make_word(fresh, 0, fresh == State::deferred ? due : 0));
+        entry.word.store(frame->header.kind == FrameKind::staged ? make_word(State::staged, 0, 0) : offered_word(frame->head));
       }
       count = std::max(count, seq - segment.base + 1);
       end = at + total;
@@ -134,10 +132,10 @@ Result<bool> QueueImpl::staged_decision(const Segment& segment, uint64_t seq) {
   auto& word = segment.entry(seq).word;
   auto loaded = load(segment, seq, segment.entry(seq).where.load());
   bool committed = false;
-  int64_t due = 0;
+  PayloadHead head{};
   if (loaded && (*loaded)->frame.header.authority == Authority::dedup_store) {
     const Frame& frame = (*loaded)->frame;
-    due = frame.head.due_at_ms;
+    head = frame.head;
     auto key = parse_extra(frame.extra);
     if (key) {
       auto opened = root_.dedup_store(key->store, false);
@@ -157,7 +155,7 @@ Result<bool> QueueImpl::staged_decision(const Segment& segment, uint64_t seq) {
   if (loaded && (*loaded)->frame.header.authority == Authority::commit_log && !(*loaded)->frame.extra.empty())
     GW_TRY(withdraw_id((*loaded)->frame, seq));
   uint64_t staged = make_word(State::staged, 0, 0);
-  uint64_t after = !committed ? make_word(State::void_, 0, 0) : due ? make_word(State::deferred, 0, due) : make_word(State::ready, 0, 0);
+  uint64_t after = committed ? offered_word(head) : make_word(State::void_, 0, 0);
   word.compare_exchange_strong(staged, after);
   return committed;
 }

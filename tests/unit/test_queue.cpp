@@ -160,6 +160,39 @@ TEST_CASE("queue: defer counts failures durably and keeps the due time over a re
   CHECK((*claims)[0].info().failures == 3);
 }
 
+TEST_CASE("queue: a message brings its count of failures along, however it is put") {
+  Place place;
+  {
+    auto root = place.open();
+    Queue a = queue(*root, "A"), b = queue(*root, "B");
+    PutOptions plain, later, keyed;
+    plain.failures = 3;
+    later.failures = 255;
+    later.due_at_ms = now_ms() + 3'600'000;
+    keyed.failures = 7;
+    keyed.dedup = DedupKey{std::string(local_dedup_store), "B", "keyed", {}, 0};
+    put(*root, b, "plain", "body", plain);
+    put(*root, b, "later", "body", later);
+    put(*root, b, "keyed", "body", keyed);
+    put(*root, a, "moved");
+    auto claim = a.claim(1);
+    REQUIRE(claim);
+    Transaction t;
+    t.put(b, (*claim)[0].message(), plain);
+    t.ack(std::move((*claim)[0]));
+    REQUIRE(root->commit(std::move(t)));
+  }
+  for (auto& root : {place.open(), place.open_copy("root", "copy")}) {
+    auto q = root->queue("B");
+    REQUIRE(q);
+    std::vector<std::pair<MessageState, unsigned>> seen;
+    REQUIRE(q->scan([&](const MessageInfo& info) { return seen.emplace_back(info.state, info.failures), true; }));
+    CHECK(seen == std::vector<std::pair<MessageState, unsigned>>{
+                      {MessageState::ready, 3}, {MessageState::deferred, 255}, {MessageState::ready, 7}, {MessageState::ready, 3}});
+    CHECK(q->next_due_ms() > now_ms() + 3'000'000);
+  }
+}
+
 TEST_CASE("queue: deferred messages come when they are due") {
   Place place;
   auto root = place.open();
