@@ -141,7 +141,7 @@ $(BUILD)/unit-tests: $(call obj,$(UNIT_SRC) $(TOOL_SRC)) $(LIB)
 	$(Q)$(LINK) -o $@ $^ -lcurl -lcivetweb -lssl -lcrypto $(LDLIBS-common)
 
 # What is fuzzed, and what of a tool that is.
-MORE_SRC-fuzz := $(sort $(wildcard tests/fuzz/targets/*.cpp)) $(addprefix tools/gw-listen/,http.cpp channel.cpp proxy.cpp web_client.cpp)
+MORE_SRC-fuzz := $(sort $(wildcard tests/fuzz/targets/*.cpp)) $(addprefix tools/gw-listen/,channel.cpp proxy.cpp web_client.cpp)
 
 define test_program
 $(BUILD)/test-bin/$(basename $(notdir $(1))): $(call obj,$(1) $(MORE_SRC-$(basename $(notdir $(1))))) $$(LIB)

@@ -7,7 +7,6 @@
 
 #include "tools/gw-listen/channel.hpp"
 #include "tools/gw-listen/committer.hpp"
-#include "tools/gw-listen/http.hpp"
 #include "tools/gw-listen/options.hpp"
 #include "tools/gw-listen/proxy.hpp"
 #include "tools/gw-listen/receive.hpp"

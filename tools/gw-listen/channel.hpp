@@ -10,12 +10,14 @@
 #include <vector>
 
 #include "config.hpp"
+#include "http_tls.hpp"
 #include "result.hpp"
 #include "slots.hpp"
-#include "tls.hpp"
 #include "wire_codec.hpp"
 
 namespace gw::listen {
+
+using namespace http;  // what requests come by
 
 struct Channel {
   std::string type = "http";  ///< in lower case

@@ -5,6 +5,7 @@
 
 #include "envelope.hpp"
 #include "hash.hpp"
+#include "channel.hpp"
 #include "http.hpp"
 
 namespace gw::listen {

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "channel.hpp"
 #include "http.hpp"
 
 namespace gw::listen {

@@ -16,6 +16,12 @@ const Channel* find_address(const std::vector<Channel>& channels, const std::str
   return found == channels.end() ? nullptr : &*found;
 }
 
+std::vector<Listening> sockets_of(const std::vector<Channel>& channels) {
+  std::vector<Listening> sockets;
+  for (const Channel& c : channels) sockets.push_back({c.bind_address, c.port, c.https, c.address, c.tls});
+  return sockets;
+}
+
 }  // namespace
 
 Servers::~Servers() {
@@ -26,7 +32,9 @@ Servers::~Servers() {
 Result<void> Servers::start_one(std::vector<Channel>& channels) {
   Running fresh;
   fresh.server = std::make_unique<Server>(handler_);
-  GW_TRY(fresh.server->start(channels));
+  std::vector<Listening> sockets = sockets_of(channels);
+  GW_TRY(fresh.server->start(sockets));
+  for (size_t i = 0; i < channels.size(); ++i) channels[i].port = sockets[i].port;
   for (const Channel& channel : channels) fresh.sockets.push_back({channel.bind_address, channel.port, channel.https});
   std::lock_guard<std::mutex> one(mutex_);
   running_.push_back(std::move(fresh));
@@ -98,7 +106,7 @@ unsigned Servers::under_way() const {
 }
 
 void Servers::set_tls(const std::vector<Channel>& channels) {
-  for (Running& running : running_) running.server->set_tls(channels);
+  for (Running& running : running_) running.server->set_tls(sockets_of(channels));
 }
 
 bool Servers::stop(int64_t grace_ms) {

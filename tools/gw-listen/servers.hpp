@@ -8,7 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "server.hpp"
+#include "channel.hpp"
+#include "http_server.hpp"
 
 namespace gw::listen {
 

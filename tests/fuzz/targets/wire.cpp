@@ -7,7 +7,6 @@
 #include "message.hpp"
 #include "tests/fuzz/fuzz.hpp"
 #include "tools/gw-listen/channel.hpp"
-#include "tools/gw-listen/http.hpp"
 #include "tools/gw-listen/proxy.hpp"
 #include "tools/gw-listen/web_client.hpp"
 #include "wire_codec.hpp"

@@ -10,7 +10,7 @@
 #include <mutex>
 #include <thread>
 
-namespace gw::listen {
+namespace gw::http {
 
 /// The two ends of a connection. The library does not tell its socket: it is found by them.
 struct Ends {
@@ -81,4 +81,4 @@ class SlowPeers {
   std::thread thread_;
 };
 
-}  // namespace gw::listen
+}  // namespace gw::http

@@ -7,7 +7,7 @@
 
 #include "wire_codec.hpp"
 
-namespace gw::listen {
+namespace gw::http {
 
 namespace {
 
@@ -160,4 +160,4 @@ std::string format_answer(const Answer& answer, bool closes, bool with_body, int
   return out;
 }
 
-}  // namespace gw::listen
+}  // namespace gw::http

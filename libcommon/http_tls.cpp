@@ -1,4 +1,4 @@
-#include "tls.hpp"
+#include "http_tls.hpp"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -19,7 +19,7 @@
 #include "hash.hpp"
 #include "tls_files.hpp"
 
-namespace gw::listen {
+namespace gw::http {
 
 namespace {
 
@@ -284,4 +284,4 @@ Result<void> TlsPorts::load_library() {
   return {};
 }
 
-}  // namespace gw::listen
+}  // namespace gw::http

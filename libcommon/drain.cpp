@@ -7,7 +7,7 @@
 
 #include "units.hpp"
 
-namespace gw::listen {
+namespace gw::http {
 
 namespace {
 
@@ -31,4 +31,4 @@ void drain(int fd) {
   }
 }
 
-}  // namespace gw::listen
+}  // namespace gw::http

@@ -17,7 +17,7 @@
 #include "http.hpp"
 #include "units.hpp"
 
-namespace gw::listen {
+namespace gw::http {
 
 namespace {
 
@@ -202,4 +202,4 @@ void SlowPeers::run() {
   }
 }
 
-}  // namespace gw::listen
+}  // namespace gw::http

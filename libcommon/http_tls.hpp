@@ -13,7 +13,7 @@
 #include "result.hpp"
 #include "secrets.hpp"
 
-namespace gw::listen {
+namespace gw::http {
 
 /// The certificate that the other side has shown and that the channel's CA has signed.
 struct PeerIdentity {
@@ -63,4 +63,4 @@ class TlsPorts {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace gw::listen
+}  // namespace gw::http

@@ -1,4 +1,4 @@
-// What the receive pipeline knows of HTTP: a parsed head, a body to read, an answer to send. The server behind it is in server.cpp.
+// What servers of ours know of HTTP: a parsed head, a body to read, an answer to send. The server behind it is in http_server.cpp.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +9,10 @@
 #include <utility>
 #include <variant>
 
-#include "tls.hpp"
+#include "http_tls.hpp"
 #include "wire_codec.hpp"
 
-namespace gw::listen {
+namespace gw::http {
 
 inline constexpr size_t head_fields_max = 63;
 inline constexpr size_t head_bytes_max = 16 * 1024;
@@ -82,4 +82,4 @@ class Exchange {
 /// True if the query has a key that only web clients send: Message, callback, NServiceBus.*
 bool is_web_client_query(std::string_view query);
 
-}  // namespace gw::listen
+}  // namespace gw::http

@@ -1,4 +1,4 @@
-#include "server.hpp"
+#include "http_server.hpp"
 
 #include <arpa/inet.h>
 #include <civetweb.h>
@@ -20,7 +20,7 @@
 #include "unique_fd.hpp"
 #include "units.hpp"
 
-namespace gw::listen {
+namespace gw::http {
 
 namespace {
 
@@ -249,7 +249,7 @@ struct ServerCallbacks {
     } else if (status == 400 && is_unknown_method(info)) {
       answer.status = 405;
       answer.text = "Method Not Allowed";
-      answer.fields = "Allow: GET, HEAD, POST\r\n";
+      answer.fields = "Allow: " + server_of(connection).options_.methods + "\r\n";
     } else if (status == 413 || (status == 400 && answer.text == "Malformed message")) {
       refine(answer, fd, info.conn_data);
     }
@@ -307,20 +307,20 @@ struct ServerCallbacks {
 namespace {
 
 /// The library's own message names no cause: try first.
-Result<void> try_address(const Channel& channel) {
-  if (channel.port == 0) return {};
+Result<void> try_address(const Listening& wanted) {
+  if (wanted.port == 0) return {};
   UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return errno_error("open", "a socket", errno);
   int one = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_port = htons(channel.port);
-  ::inet_pton(AF_INET, channel.bind_address.c_str(), &address.sin_addr);
+  address.sin_port = htons(wanted.port);
+  ::inet_pton(AF_INET, wanted.bind_address.c_str(), &address.sin_addr);
   bool bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 && ::listen(fd.get(), 1) == 0;
   if (bound) return {};
   int error = errno;
-  std::string what = "listen on '" + channel.bind_address + ":" + std::to_string(channel.port) + "' for '" + channel.address + "': ";
+  std::string what = "listen on '" + wanted.bind_address + ":" + std::to_string(wanted.port) + "' for '" + wanted.name + "': ";
   if (error == EADDRINUSE)
     return Error{ExitCode::cannot_create, error, what + "another program listens there; stop it or choose another port"};
   if (error == EACCES)
@@ -329,12 +329,12 @@ Result<void> try_address(const Channel& channel) {
   return Error{ExitCode::system, error, what + std::strerror(error)};
 }
 
-/// One entry per socket; channels on one port share it.
-std::vector<std::string> listening_addresses(const std::vector<Channel>& channels, std::vector<size_t>& entry_of) {
+/// One entry per socket; who is on one port shares it.
+std::vector<std::string> listening_addresses(const std::vector<Listening>& sockets, std::vector<size_t>& entry_of) {
   std::vector<std::string> addresses;
-  for (const Channel& channel : channels) {
-    std::string text = channel.bind_address + ":" + std::to_string(channel.port) + (channel.https ? "s" : "");
-    auto same = channel.port == 0 ? addresses.end() : std::find(addresses.begin(), addresses.end(), text);
+  for (const Listening& one : sockets) {
+    std::string text = one.bind_address + ":" + std::to_string(one.port) + (one.https ? "s" : "");
+    auto same = one.port == 0 ? addresses.end() : std::find(addresses.begin(), addresses.end(), text);
     entry_of.push_back(static_cast<size_t>(same - addresses.begin()));
     if (same == addresses.end()) addresses.push_back(text);
   }
@@ -343,14 +343,15 @@ std::vector<std::string> listening_addresses(const std::vector<Channel>& channel
 
 }  // namespace
 
-Server::Server(Handler handler) : handler_(std::move(handler)), impl_(std::make_unique<Impl>()) {}
+Server::Server(Handler handler, ServerOptions options)
+    : handler_(std::move(handler)), options_(std::move(options)), impl_(std::make_unique<Impl>()) {}
 
 Server::~Server() {
   if (impl_->context) stop(0);
 }
 
-Result<void> Server::init_library(const std::vector<Channel>& channels, Impl& impl) {
-  const bool tls = std::any_of(channels.begin(), channels.end(), [](const Channel& c) { return c.https; });
+Result<void> Server::init_library(const std::vector<Listening>& sockets, Impl& impl) {
+  const bool tls = std::any_of(sockets.begin(), sockets.end(), [](const Listening& c) { return c.https; });
   if (!tls) {
     mg_init_library(0);
     return {};
@@ -362,13 +363,13 @@ Result<void> Server::init_library(const std::vector<Channel>& channels, Impl& im
   return {};
 }
 
-Result<void> Server::start(std::vector<Channel>& channels) {
-  for (const Channel& channel : channels) GW_TRY(try_address(channel));
+Result<void> Server::start(std::vector<Listening>& sockets) {
+  for (const Listening& one : sockets) GW_TRY(try_address(one));
   std::vector<size_t> entry_of;
-  std::vector<std::string> addresses = listening_addresses(channels, entry_of);
+  std::vector<std::string> addresses = listening_addresses(sockets, entry_of);
   std::string ports;
   for (const std::string& address : addresses) ports += (ports.empty() ? "" : ",") + address;
-  const std::string threads = std::to_string(connections_max), head_bytes = std::to_string(library_head_bytes),
+  const std::string threads = std::to_string(options_.connections), head_bytes = std::to_string(library_head_bytes),
                     head_timeout = std::to_string(head_timeout_ms), idle_timeout = std::to_string(idle_timeout_ms);
   const char* options[] = {"listening_ports", ports.c_str(),
                            "num_threads", threads.c_str(),
@@ -389,7 +390,7 @@ Result<void> Server::start(std::vector<Channel>& channels) {
                            "access_control_allow_methods", "",
                            "access_control_allow_headers", "",
                            nullptr};
-  GW_TRY(init_library(channels, *impl_));
+  GW_TRY(init_library(sockets, *impl_));
   mg_callbacks callbacks{};
   if (impl_->tls) callbacks.external_ssl_ctx = &ServerCallbacks::external_ssl_ctx;
   callbacks.begin_request = &ServerCallbacks::begin_request;
@@ -397,7 +398,7 @@ Result<void> Server::start(std::vector<Channel>& channels) {
   callbacks.connection_close = &ServerCallbacks::connection_close;
   callbacks.http_error = &ServerCallbacks::http_error;
   callbacks.log_message = &ServerCallbacks::log_message;
-  set_tls(channels);  // connections may come before mg_start() returns
+  set_tls(sockets);  // connections may come before mg_start() returns
   mg_context* context = mg_start(&callbacks, this, options);
   if (!context)
     return Error{ExitCode::system, 0, "start the HTTP server on '" + ports + "': " + (impl_->last_log.empty() ? "out of threads or memory" : impl_->last_log)};
@@ -406,17 +407,17 @@ Result<void> Server::start(std::vector<Channel>& channels) {
   int n = mg_get_server_ports(context, static_cast<int>(real.size()), real.data());
   if (n != static_cast<int>(addresses.size()))
     return Error{ExitCode::system, 0, "start the HTTP server on '" + ports + "': not all addresses are listened on"};
-  for (size_t i = 0; i < channels.size(); ++i) channels[i].port = static_cast<uint16_t>(real[entry_of[i]].port);
-  set_tls(channels);  // the ports that were chosen just now
+  for (size_t i = 0; i < sockets.size(); ++i) sockets[i].port = static_cast<uint16_t>(real[entry_of[i]].port);
+  set_tls(sockets);  // the ports that were chosen just now
   impl_->slow_peers.start();
   return {};
 }
 
-void Server::set_tls(const std::vector<Channel>& channels) {
+void Server::set_tls(const std::vector<Listening>& sockets) {
   if (!impl_->tls) return;
   std::map<uint16_t, std::shared_ptr<const TlsContext>> ports;
-  for (const Channel& channel : channels)
-    if (channel.https) ports[channel.port] = channel.tls;
+  for (const Listening& one : sockets)
+    if (one.https) ports[one.port] = one.tls;
   impl_->tls->set(std::move(ports));
 }
 
@@ -431,4 +432,4 @@ bool Server::stop(int64_t grace_ms) {
   return all;
 }
 
-}  // namespace gw::listen
+}  // namespace gw::http
