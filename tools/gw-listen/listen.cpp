@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "admin.hpp"
 #include "committer.hpp"
 #include "config_watch.hpp"
 #include "dedup_store.hpp"
@@ -103,6 +104,7 @@ class Listener {
   void refuse_reload(const Error& error);
   void use_channels();
   void tell_differences(const std::vector<Channel>& before);
+  Result<void> start_admin();
   void watch_security();
 
   ConfigWatch config_file_;
@@ -118,6 +120,7 @@ class Listener {
   std::optional<Servers> servers_;
   FilesWatch security_;  // certificates, keys and tokens
   std::optional<ProgramChannels> programs_;
+  std::optional<Admin> admin_;
 };
 
 std::vector<Channel> by_programs(const std::vector<Channel>& channels) {
@@ -165,7 +168,14 @@ Result<void> Listener::start() {
   programs_.emplace(*receiver_);
   use_channels();
   GW_TRY(programs_->wait_for_first_words());
-  return {};
+  return start_admin();
+}
+
+Result<void> Listener::start_admin() {
+  if (options_.admin.empty()) return {};
+  GW_TRY_ASSIGN(ListenAddress address, parse_listen_address(options_.admin, "--admin"));
+  admin_.emplace(Admin::Context{settings_.endpoint, root_->path(), &receiver_->counts(), [this] { return servers_->stopping(); }});
+  return admin_->start(std::move(address));
 }
 
 Result<ExitCode> Listener::run() {
@@ -181,6 +191,7 @@ Result<ExitCode> Listener::run() {
   std::thread stop_programs([this] { programs_->stop(grace_ms); });
   const bool all_finished = servers_->stop(grace_ms);
   stop_programs.join();
+  if (admin_) admin_->stop();
   if (!all_finished) event(Level::warn, "requests-cut", {{"reason", "not finished within the time to stop"}});
   held_.reset();
   committer_.reset();

@@ -37,6 +37,8 @@ Tool make_tool() {
     app.add_option("--token-file", options.token_file, "demand one of the tokens in this private file, one a line")->type_name("F");
     app.add_option("--allow-endpoint", options.allow_endpoints, "accept only this OriginatingEndpoint; may be given again [all]")
         ->type_name("E");
+    app.add_option("--admin", options.admin, "answer /metrics (for Prometheus) and /healthz at this address, which no message comes in by")
+        ->type_name("HOST:PORT");
   };
   command.run = [](const CommonOptions& common) { return run_listener(common, options); };
   tool.commands.push_back(std::move(command));

@@ -16,7 +16,7 @@ struct Options {
   std::string endpoint, max_body, min_free;
   std::string tls_cert, tls_key, tls_client_ca, tls_ciphers, token_file;
   std::vector<std::string> channels, allow_endpoints;
-  std::string reply_to_uri;
+  std::string reply_to_uri, admin;
   bool web_clients = false;
 };
 

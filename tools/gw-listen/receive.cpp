@@ -166,8 +166,13 @@ void Receiver::set_channels(std::vector<Channel> channels) {
 void Receiver::handle(Exchange& exchange) const {
   std::string id;
   Answer answer = route(exchange, id);
-  if (answer.status >= 400) report_refused(exchange.head(), answer, id);
+  if (answer.status >= 400) refused(exchange.head(), answer, id);
   exchange.send(answer);
+}
+
+void Receiver::refused(const RequestHead& head, const Answer& answer, const std::string& id) const {
+  counts_.refused.fetch_add(1, std::memory_order_relaxed);
+  report_refused(head, answer, id);
 }
 
 Answer Receiver::handle_call(Exchange& exchange, const Channel& channel, Headers&& wire) const {
@@ -178,7 +183,7 @@ Answer Receiver::handle_call(Exchange& exchange, const Channel& channel, Headers
     answer = refusal(*std::move(refused));
   else
     answer = receive_call(exchange, channel, {"", &channel.allow_endpoints}, std::move(wire), date, id);
-  if (answer.status >= 400) report_refused(exchange.head(), answer, id);
+  if (answer.status >= 400) this->refused(exchange.head(), answer, id);
   return answer;
 }
 
@@ -379,6 +384,7 @@ Answer Receiver::known_message(const WireCall& call, const DedupRow& row, const 
   came.body_sha256 = body_sha256;
   if (row.other_body(came)) return refusal(422, "same id, other body");
   event(Level::info, "duplicate", {{"id", call.id}});
+  counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
   return release(call.id, true);
 }
 
@@ -504,6 +510,7 @@ Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& receive
   if (!committed) return answer_error(committed.error());
   switch (committed->puts.at(0).outcome) {
     case PutOutcome::stored:
+      counts_.delivered.fetch_add(1, std::memory_order_relaxed);
       event(Level::debug, "received", {{"id", call.id}, {"bytes", bytes}, {"seq", committed->puts[0].seq}, {"from", from}});
       if (hold || call.data_bus_headers.empty()) return ok();
       // The message owns the blobs. Rows that stay are seen as such by the next purge.
@@ -511,6 +518,7 @@ Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& receive
         event(Level::warn, "properties-left", {{"id", call.id}, {"reason", done.error().text}});
       return ok();
     case PutOutcome::duplicate:
+      counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
       event(Level::info, "duplicate", {{"id", call.id}, {"from", from}});
       return hold ? ok() : release(call.id, true);
     case PutOutcome::conflict:

@@ -33,6 +33,11 @@ struct ReceiverContext {
   std::function<bool()> stopping;
 };
 
+/// Messages since the start, by what was answered.
+struct ReceivedCounts {
+  std::atomic<uint64_t> delivered{0}, duplicate{0}, refused{0};
+};
+
 class Receiver {
  public:
   explicit Receiver(ReceiverContext context) : context_(std::move(context)) {}
@@ -43,6 +48,7 @@ class Receiver {
   void handle(Exchange& exchange) const;
   /// Serves one call of another channel than HTTP, whose headers come as they are. Nothing is sent: the answer is returned.
   Answer handle_call(Exchange& exchange, const Channel& channel, Headers&& wire) const;
+  const ReceivedCounts& counts() const { return counts_; }
 
  private:
   struct Received {
@@ -70,7 +76,10 @@ class Receiver {
   Answer release(const std::string& id, bool known) const;
   Answer status_page() const;
 
+  void refused(const RequestHead& head, const Answer& answer, const std::string& id) const;
+
   ReceiverContext context_;
+  mutable ReceivedCounts counts_;
   std::atomic<const std::vector<Channel>*> channels_{nullptr};
   std::vector<std::unique_ptr<const std::vector<Channel>>> all_channels_;  // requests may still look at an old one
 };

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "config_names.hpp"
+#include "listen_address.hpp"
 #include "options.hpp"
 #include "reply_address.hpp"
 #include "units.hpp"
@@ -91,6 +92,7 @@ Result<void> load_security(std::vector<Channel>& channels, const Config& config)
 
 Result<Settings> resolve_settings(const Options& options, const Config& config) {
   Settings settings;
+  if (!options.admin.empty()) GW_TRY(parse_listen_address(options.admin, "--admin"));
   settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
   GW_TRY(check_reply_to_uri(options.reply_to_uri));
   settings.reply_to_uri = options.reply_to_uri;

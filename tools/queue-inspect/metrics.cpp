@@ -1,0 +1,65 @@
+// metrics: how much of everything there is, for Prometheus.
+#include "commands.hpp"
+#include "metrics_text.hpp"
+#include "support.hpp"
+#include "units.hpp"
+
+namespace gw::inspect {
+
+namespace {
+
+using Kind = MetricsText::Kind;
+
+void print_queues(MetricsText& text, const std::vector<QueueStatus>& all) {
+  const int64_t now = now_ms();
+  text.family("gatepost_queue_messages", Kind::gauge, "Messages in the queue.");
+  for (const QueueStatus& s : all) {
+    text.sample({{"queue", s.name}, {"state", "ready"}}, s.ready);
+    text.sample({{"queue", s.name}, {"state", "claimed"}}, s.claimed);
+    text.sample({{"queue", s.name}, {"state", "deferred"}}, s.deferred);
+  }
+  text.family("gatepost_queue_oldest_seconds", Kind::gauge, "Age of the oldest ready message; absent: none is ready.");
+  for (const QueueStatus& s : all)
+    if (s.oldest_put_at_ms != 0) text.sample({{"queue", s.name}}, seconds_of(std::max<int64_t>(0, now - s.oldest_put_at_ms)));
+  text.family("gatepost_queue_disk_bytes", Kind::gauge, "Disk space of the queue's files.");
+  for (const QueueStatus& s : all) text.sample({{"queue", s.name}}, s.disk_bytes);
+  text.family("gatepost_queue_held", Kind::gauge, "1: takes or puts are held.");
+  for (const QueueStatus& s : all) {
+    text.sample({{"queue", s.name}, {"what", "takes"}}, uint64_t{!s.takes_on});
+    text.sample({{"queue", s.name}, {"what", "puts"}}, uint64_t{!s.puts_on});
+  }
+  struct Total {
+    const char *name, *help;
+    uint64_t QueueStatus::*value;
+  };
+  for (const Total& total : {Total{"gatepost_puts_total", "Messages ever stored.", &QueueStatus::puts_total},
+                             Total{"gatepost_acks_total", "Messages done: acked, moved, purged or expired.", &QueueStatus::acks_total},
+                             Total{"gatepost_failed_total", "Failed attempts.", &QueueStatus::failed_total},
+                             Total{"gatepost_retries_total", "Failed attempts after which the message stayed for another one.", &QueueStatus::failed_total}}) {
+    text.family(total.name, Kind::counter, total.help);
+    for (const QueueStatus& s : all) text.sample({{"queue", s.name}}, s.*total.value);
+  }
+}
+
+}  // namespace
+
+Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
+  GW_TRY_ASSIGN(auto root, open_root(common, false));
+  die_quietly_when_nobody_reads();
+  GW_TRY(root->recover_dead_owners());
+  GW_TRY_ASSIGN(auto names, root->list_queues());
+  std::vector<QueueStatus> all;
+  for (const std::string& name : names)
+    if (auto queue = root->queue(name)) {
+      GW_TRY_ASSIGN(QueueStatus status, queue->status());
+      all.push_back(std::move(status));
+    }
+  MetricsText text;
+  print_queues(text, all);
+  text.family("gatepost_disk_free_bytes", Kind::gauge, "Free space on the disk of the root.");
+  text.sample({}, root->free_bytes());
+  out(text.str());
+  return ExitCode::ok;
+}
+
+}  // namespace gw::inspect
