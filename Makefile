@@ -19,6 +19,7 @@ bindir     = $(PREFIX)/bin
 libexecdir = $(PREFIX)/libexec/gatepost
 datadir    = $(PREFIX)/share/gatepost
 mandir     = $(PREFIX)/share/man
+unitdir    = $(PREFIX)/lib/systemd/system
 
 # --- how to compile ---------------------------------------------------------------------------------------------------
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Werror=unused-result
@@ -72,11 +73,15 @@ LDLIBS-gw-listen  = -lcivetweb -lssl -lcrypto
 SHIMS := libssl.so libcrypto.so
 PROGRAMS = $(TOOLS:%=$(BUILD)/bin/%) $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(SHIMS:%=$(BUILD)/libexec/gatepost/%) \
            $(CHANNEL_SCRIPTS:scripts/%=$(BUILD)/libexec/gatepost/%)
+COMPLETIONS = $(TOOLS:%=$(BUILD)/completion/bash/%) $(TOOLS:%=$(BUILD)/completion/zsh/_%)
 MAN      := $(sort $(wildcard man/man[1-8]/*.[1-8]))
-EXAMPLES := $(sort $(wildcard scripts/scale-out/*))
+EXAMPLES := $(sort $(wildcard scripts/scale-out/* scripts/examples/*))
+UNITS    := $(sort $(wildcard scripts/systemd/*.service scripts/systemd/*.timer))
+# What share/gatepost/ holds without a directory of its own.
+MONITORING := $(sort $(wildcard scripts/monitoring/*))
 # Channel programs and other scripts that belong into the libexec directory.
 CHANNEL_SCRIPTS := $(sort $(wildcard scripts/gw-channel-*))
-LIBEXEC_SCRIPTS := $(CHANNEL_SCRIPTS) scripts/import-sqlite
+LIBEXEC_SCRIPTS := $(CHANNEL_SCRIPTS) scripts/import-sqlite scripts/gatepost-purge
 
 UNIT_SRC := $(sort $(wildcard tests/unit/*.cpp))
 # Units may test what is in a tool: everything of it but its main().
@@ -96,7 +101,7 @@ TEST_PRELOADS    := $(patsubst tests/preload/%.cpp,$(BUILD)/test-bin/%.so,$(wild
 
 .PHONY: all unit-tests test-programs deps help clean install uninstall lint demo bench crash powerloss interop fuzz \
         check check-unit check-scenario check-meta check-crash check-large check-model check-asan check-tsan
-all: $(PROGRAMS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
+all: $(PROGRAMS) $(COMPLETIONS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
 unit-tests: $(BUILD)/unit-tests
 test-programs: $(TEST_PROGRAMS) $(TEST_PRELOADS)
 
@@ -129,6 +134,18 @@ $(BUILD)/libexec/gatepost/lib%.so: tools/gw-listen/openssl/lib%.cpp
 	@mkdir -p $(@D)
 	$(call say,link $@)
 	$(Q)$(CXX) -shared -fPIC -O2 -nostdlib -Wall -Wl,-z,relro,-z,now,-soname,$(@F) -Wl,--no-as-needed -o $@ $< -l$* $(LDFLAGS)
+
+.PRECIOUS: $(BUILD)/completion/%.options
+# From the tools' own tables, so that what is new in a tool is completed without a line elsewhere.
+$(BUILD)/completion/%.options: $(BUILD)/bin/%
+	@mkdir -p $(@D)
+	$(Q)$< --dump-options >$@
+$(BUILD)/completion/bash/%: $(BUILD)/completion/%.options scripts/gen-completion
+	@mkdir -p $(@D)
+	$(Q)scripts/gen-completion bash $* <$< >$@
+$(BUILD)/completion/zsh/_%: $(BUILD)/completion/%.options scripts/gen-completion
+	@mkdir -p $(@D)
+	$(Q)scripts/gen-completion zsh $* <$< >$@
 
 # So that the tools find them without an installation.
 $(BUILD)/libexec/gatepost/gw-channel-%: scripts/gw-channel-%
@@ -235,7 +252,10 @@ interop: ## messages to and from the real NServiceBus.Gateway; INTEROP_LIB=DIR: 
 	@BUILD=$(BUILD) INTEROP_LIB='$(INTEROP_LIB)' tests/interop/run
 
 # --- installation: what is installed is what uninstall removes -------------------------------------------------------------
-INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(SHIMS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(bindir)/gw-channel-file $(MAN:man/%=$(mandir)/%) $(EXAMPLES:scripts/%=$(datadir)/%)
+INSTALLED = $(TOOLS:%=$(bindir)/%) $(HELPERS:%=$(libexecdir)/%) $(SHIMS:%=$(libexecdir)/%) $(LIBEXEC_SCRIPTS:scripts/%=$(libexecdir)/%) $(bindir)/gw-channel-file $(MAN:man/%=$(mandir)/%) $(EXAMPLES:scripts/%=$(datadir)/%) \
+            $(MONITORING:scripts/monitoring/%=$(datadir)/%) $(UNITS:scripts/systemd/%=$(unitdir)/%) \
+            $(PREFIX)/lib/sysusers.d/gatepost.conf $(PREFIX)/lib/tmpfiles.d/gatepost.conf \
+            $(TOOLS:%=$(PREFIX)/share/bash-completion/completions/%) $(TOOLS:%=$(PREFIX)/share/zsh/site-functions/_%)
 ifneq ($(DESTDIR)$(PREFIX),$(subst $() ,,$(DESTDIR)$(PREFIX)))
   ifneq ($(filter install uninstall,$(MAKECMDGOALS)),)
     $(error DESTDIR and PREFIX must not contain spaces)
@@ -249,7 +269,14 @@ install: all ## into DESTDIR/PREFIX (/usr/local); the tree runs from any PREFIX
 	install -m 644 $(SHIMS:%=$(BUILD)/libexec/gatepost/%) $(DESTDIR)$(libexecdir)
 	ln -sf ../libexec/gatepost/gw-channel-file $(DESTDIR)$(bindir)/gw-channel-file
 	$(foreach page,$(MAN),install -m 644 $(page) $(DESTDIR)$(mandir)/$(page:man/%=%)$(newline))
-	$(foreach file,$(EXAMPLES),install -m 644 $(file) $(DESTDIR)$(datadir)/$(file:scripts/%=%)$(newline))
+	$(foreach file,$(EXAMPLES),install -m $(if $(shell test -x $(file) && echo x),755,644) $(file) $(DESTDIR)$(datadir)/$(file:scripts/%=%)$(newline))
+	$(if $(MONITORING),install -m 644 $(MONITORING) $(DESTDIR)$(datadir))
+	$(foreach unit,$(UNITS),sed 's|@bindir@|$(bindir)|; s|@libexecdir@|$(libexecdir)|' $(unit) >$(DESTDIR)$(unit:scripts/systemd/%=$(unitdir)/%)$(newline)\
+	chmod 644 $(DESTDIR)$(unit:scripts/systemd/%=$(unitdir)/%)$(newline))
+	install -m 644 scripts/systemd/gatepost.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/gatepost.conf
+	install -m 644 scripts/systemd/gatepost.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatepost.conf
+	install -m 644 $(TOOLS:%=$(BUILD)/completion/bash/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 $(TOOLS:%=$(BUILD)/completion/zsh/_%) $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 
 # Directories that were empty before are taken away too, but never those of the system.
 OWN_DIRS = $(libexecdir) $(sort $(dir $(EXAMPLES:scripts/%=$(datadir)/%))) $(datadir) $(if $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)),$(sort $(dir $(INSTALLED))))

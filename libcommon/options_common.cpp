@@ -457,7 +457,17 @@ void append_dump_line(std::string& dump, const std::string& command, std::string
   dump += command + "\t" + names + "\t" + argument + "\t" + text + "\n";
 }
 
+// The words of a command that are no options, in their order; '...' behind one that takes all that follow.
+std::string dump_arguments(const Table& table) {
+  std::string arguments;
+  for (const CLI::Option* option : table.options())
+    if (option->get_positional() && !has_flag_names(option))
+      arguments += (arguments.empty() ? "" : " ") + option->get_name(true) + (takes_many(option) ? "..." : "");
+  return arguments;
+}
+
 // For scripts (completion, comparison with the manual): command, names, argument, text; '-' is the form without a command, '*' all of them.
+// Of a line without names the argument is the command's words.
 std::string dump_options(const Tool& tool) {
   std::string dump;
   for (const CommonSpec& spec : common_specs) {
@@ -468,7 +478,7 @@ std::string dump_options(const Tool& tool) {
   for (const Command& command : tool.commands) {
     const std::string name = command.name.empty() ? "-" : command.name;
     Table table(&command);
-    append_dump_line(dump, name, "", "", command.summary);
+    append_dump_line(dump, name, "", dump_arguments(table), command.summary);
     for (const CLI::Option* option : table.options()) {
       if (hidden(option) || !has_flag_names(option)) continue;
       std::string names;
