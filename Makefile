@@ -89,7 +89,7 @@ TOOL_SRC := $(filter-out %/main.cpp,$(sort $(wildcard tools/*/*.cpp tools/gw-sen
 ifeq ($(MODE),tsan)
 # Only where threads are. Reading command lines takes longest to compile and has none.
   UNIT_SRC := $(shell grep -l thread tests/unit/*.cpp)
-  TOOL_SRC := $(filter tools/gw-listen/% tools/gw-send/forward/%,$(TOOL_SRC))
+  TOOL_SRC := $(filter tools/gw-listen/% tools/gw-send/forward/% tools/distributor/commit_thread.cpp,$(TOOL_SRC))
 endif
 obj = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 ALL_OBJ  := $(call obj,$(LIB_SRC) $(MAIN_SRC) $(TOOL_SRC) $(UNIT_SRC) $(SRC-gw-forward))

@@ -1,6 +1,7 @@
 #include "settler.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "diag.hpp"
 #include "failure.hpp"
@@ -51,7 +52,8 @@ Settler::Settler(Root& root, Queue queue, Queue errors, std::optional<Queue> aud
       audit_(std::move(audit)),
       attempts_(attempts),
       log_(std::move(log)),
-      options_(std::move(options)) {}
+      options_(std::move(options)),
+      thread_([&root](std::vector<Transaction>&& transactions) { return root.commit_all(std::move(transactions)); }) {}
 
 Settler::Settled& Settler::note(const Claim& claim, AttemptEnd&& end) {
   Settled& settled = settled_.emplace_back();
@@ -61,10 +63,13 @@ Settler::Settled& Settler::note(const Claim& claim, AttemptEnd&& end) {
   settled.outcome = outcome_word(end.verdict);
   settled.ended_at_ms = now_ms();
   settled.end = std::move(end);
+  ++pending_messages_;
+  pending_bytes_ += settled.body_bytes;
   return settled;
 }
 
 void Settler::add(Claim&& claim, AttemptEnd&& end) {
+  count_refusal(claim.seq(), end);
   const Verdict verdict = end.verdict;
   if (verdict == Verdict::given_back) attempts_.take_back(claim.info());
   else if (verdict != Verdict::interrupted) attempts_.end(claim.info());
@@ -167,44 +172,80 @@ Result<void> Settler::refuse(Settled& settled, const Error& error) {
   event(Level::warn, "refused", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", settled.info.seq}, {"reason", error.text}});
   settled.outcome = settled.outcome.empty() ? "" : "given-back";
   if (settled.end.verdict != Verdict::done || settled.end.sends.empty()) return {};
-  GW_TRY_ASSIGN(auto again, queue_.claim_seq(settled.info.seq));
-  if (!again) return {};  // somebody else has it
   settled.end.what = "held messages were not sent: " + error.text;
   settled.end.exception_type = "Gatepost.HandlerFailed";
   settled.end.verdict = Verdict::later;
+  GW_TRY_ASSIGN(auto again, queue_.claim_seq(settled.info.seq));
+  if (!again) {  // another worker has it, or we have it again already: then it counts when that attempt ends
+    refusals_[settled.info.seq] = settled.end.what;
+    return {};
+  }
   Transaction transaction;
   try_again(*std::move(again), transaction, settled, true);
   GW_TRY(root_.commit(std::move(transaction)));
   return {};
 }
 
+void Settler::count_refusal(uint64_t seq, AttemptEnd& end) {
+  if (refusals_.empty()) return;
+  auto found = refusals_.find(seq);
+  if (found == refusals_.end()) return;
+  if (end.verdict == Verdict::done) {
+    end.verdict = Verdict::later;
+    end.what = found->second;
+    end.exception_type = "Gatepost.HandlerFailed";
+    end.delay_ms.reset();
+  }
+  refusals_.erase(found);
+}
+
 Result<void> Settler::commit() {
-  if (transactions_.empty()) return {};
+  Result<void> result;
+  if (thread_.busy()) {
+    if (!thread_.done()) return {};
+    auto results = thread_.take();
+    result = end_commit(std::exchange(committing_, {}), std::move(results));
+  }
+  if (!settled_.empty()) begin_commit();
+  return result;
+}
+
+void Settler::begin_commit() {
+  Batch batch;
   std::vector<Transaction> transactions;
-  std::vector<size_t> index;
   for (size_t i = 0; i < transactions_.size(); ++i) {
     if (transactions_[i].empty()) continue;
     transactions.push_back(std::move(transactions_[i]));
-    index.push_back(i);
+    batch.index.push_back(i);
   }
-  std::vector<Settled> settled = std::move(settled_);
+  batch.settled = std::exchange(settled_, {});
   transactions_.clear();
-  settled_.clear();
-  auto results = root_.commit_all(std::move(transactions));
+  if (transactions.empty()) {  // given back, all of them
+    static_cast<void>(end_commit(std::move(batch), {}).has_value());
+    return;
+  }
+  committing_ = std::move(batch);
+  thread_.submit(std::move(transactions));
+}
+
+Result<void> Settler::end_commit(Batch&& batch, CommitThread::Results&& results) {
   std::optional<Error> fatal;
-  std::vector<bool> in_doubt(settled.size());
+  std::vector<bool> in_doubt(batch.settled.size());
   for (size_t i = 0; i < results.size(); ++i) {
     if (results[i]) continue;
     Error& error = results[i].error();
     if (error.code == ExitCode::not_now || error.code == ExitCode::no_input || error.code == ExitCode::bad_data) {
-      if (auto refused = refuse(settled[index[i]], error); !refused && !fatal) fatal = std::move(refused).error();
+      if (auto refused = refuse(batch.settled[batch.index[i]], error); !refused && !fatal) fatal = std::move(refused).error();
     } else {
-      in_doubt[index[i]] = true;
+      in_doubt[batch.index[i]] = true;
       if (!fatal) fatal = std::move(error);
     }
   }
-  for (size_t i = 0; i < settled.size(); ++i)
-    if (!in_doubt[i]) tell(settled[i]);
+  for (size_t i = 0; i < batch.settled.size(); ++i) {
+    --pending_messages_;
+    pending_bytes_ -= batch.settled[i].body_bytes;
+    if (!in_doubt[i]) tell(batch.settled[i]);
+  }
   if (fatal) return *std::move(fatal);
   return {};
 }

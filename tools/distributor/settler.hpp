@@ -1,7 +1,8 @@
-// What follows from the end of an attempt: acknowledged, tried again, or the error queue. All that ends at about the same time shares
-// the syncs of one commit.
+// What follows from the end of an attempt: acknowledged, tried again, or the error queue. All that ends while a commit is under way
+// shares the syncs of the next one.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "attempt_table.hpp"
+#include "commit_thread.hpp"
 #include "held_sends.hpp"
 #include "job_log.hpp"
 #include "queue.hpp"
@@ -57,9 +59,14 @@ class Settler {
   void add(Claim&& claim, AttemptEnd&& end);
   /// To the error queue without an attempt: interrupted too often, expired, or not to be given to any handler.
   void reject(Claim&& claim, const std::string& exception_type, const std::string& why);
-  /// Makes all that was added durable, then tells of it. What the queue refuses for now is given back and refused() goes up. Other
-  /// errors end the worker.
+  /// Never waits. Tells of what has become durable and, when no commit is under way, begins one of all that was added. What the queue
+  /// refuses for now is given back and refused() goes up. Other errors end the worker.
   Result<void> commit();
+  /// Is there anything that was added and is not durable yet? Then commit_fd() becomes readable, and commit() must be called.
+  bool pending() const { return !settled_.empty() || thread_.busy(); }
+  int commit_fd() const { return thread_.fd(); }
+  /// So much is pending that no more messages should be begun.
+  bool full() const { return pending_messages_ >= pending_messages_max || pending_bytes_ >= pending_bytes_max; }
 
   /// Failed attempts since the last good one.
   unsigned failed_in_a_row() const { return failed_in_a_row_; }
@@ -73,6 +80,8 @@ class Settler {
   bool any_left_over() const { return left_over_; }
 
  private:
+  static constexpr size_t pending_messages_max = 1024;
+  static constexpr uint64_t pending_bytes_max = 16 << 20;
   struct Settled {
     MessageInfo info;
     std::string id;
@@ -83,11 +92,18 @@ class Settler {
     int64_t ended_at_ms = 0;
     uint64_t body_bytes = 0;
   };
+  struct Batch {
+    std::vector<Settled> settled;
+    std::vector<size_t> index;  // of the settled ones that have a transaction
+  };
   Settled& note(const Claim& claim, AttemptEnd&& end);
   void move_to_errors(Claim&& claim, Transaction& transaction, const AttemptEnd& end);
   Result<void> acknowledge(Claim&& claim, Transaction& transaction, Settled& settled);
   void try_again(Claim&& claim, Transaction& transaction, Settled& settled, bool skip_immediate);
+  void begin_commit();
+  Result<void> end_commit(Batch&& batch, CommitThread::Results&& results);
   Result<void> refuse(Settled& settled, const Error& error);
+  void count_refusal(uint64_t seq, AttemptEnd& end);
   void tell(const Settled& settled);
 
   Root& root_;
@@ -98,10 +114,15 @@ class Settler {
   SettlerOptions options_;
   std::vector<Transaction> transactions_;
   std::vector<Settled> settled_;  // parallel to transactions_
+  Batch committing_;
+  size_t pending_messages_ = 0;
+  uint64_t pending_bytes_ = 0;
+  std::map<uint64_t, std::string> refusals_;  // not counted: the message was begun again before we knew
   std::set<uint64_t> had_attempt_;
   unsigned failed_in_a_row_ = 0;
   uint64_t acked_ = 0, failed_ = 0, to_error_queue_ = 0, refused_ = 0;
   bool left_over_ = false;
+  CommitThread thread_;  // last: it ends before what it uses
 };
 
 }  // namespace gw::distributor

@@ -104,10 +104,12 @@ void Worker::look_at_signals() {
 
 // --- taking messages --------------------------------------------------------------------------------------------------
 
-// How many more messages may be begun now.
+// How many more messages may be begun now. Who wants one at a time gets the next one when all is done with the one before; else
+// handlers go on while what they did becomes durable.
 size_t Worker::room() const {
-  if (stopping() || closed_ || fatal_ || !runner_->ready() || monotonic_ms() < paused_until_ms_) return 0;
+  if (stopping() || closed_ || fatal_ || !runner_->ready() || settler_.full() || monotonic_ms() < paused_until_ms_) return 0;
   const size_t limit = limited_ ? 1 : settings_.capacity, busy = runner_->in_flight();
+  if (limit == 1 && settler_.pending()) return 0;
   return busy < limit ? limit - busy : 0;
 }
 
@@ -176,6 +178,7 @@ void Worker::wait() {
   std::vector<pollfd> items;
   if (!stopping()) items.push_back({Signals::wake_fd(), POLLIN, 0});  // stays readable after one to stop
   if (room() > 0) items.push_back({bell_.fd(), POLLIN, 0});
+  if (settler_.pending()) items.push_back({settler_.commit_fd(), POLLIN, 0});
   runner_->add_poll(items);
   ::poll(items.data(), items.size(), static_cast<int>(wait_limit_ms()));
 }
@@ -209,7 +212,7 @@ void Worker::keep_rate() {
 // --- the end ----------------------------------------------------------------------------------------------------------------
 
 bool Worker::nothing_left() {
-  if (runner_->in_flight() > 0) return false;
+  if (runner_->in_flight() > 0 || settler_.pending()) return false;
   if (stopping()) return !runner_->running();
   if (!nothing_to_do()) return false;
   if (!runner_->running()) return true;
