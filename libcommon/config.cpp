@@ -487,9 +487,9 @@ void Reader::read_machine(const pugi::xml_node& node) {
   no_children(node);
   check_address(node, machine.link.channel_type, machine.link.address, false);
   check_pair(node, "ClientCert", machine.link.client_cert, "ClientKey", machine.link.client_key);
-  machine.link.key = machine.name;
+  machine.link.key = key_of_machine(machine.name);
   for (const MachineConfig& other : config_.machines)
-    if (!machine.name.empty() && other.name == machine.name) return twice(node, "Name", machine.name, other.link.line);
+    if (!machine.name.empty() && to_lower(other.name) == to_lower(machine.name)) return twice(node, "Name", machine.name, other.link.line);
   config_.machines.push_back(std::move(machine));
 }
 

@@ -45,7 +45,7 @@ struct ChannelConfig {
 
 struct MachineConfig {
   std::string name;
-  SiteConfig link;  ///< key = name
+  SiteConfig link;  ///< key = key_of_machine(name)
 };
 
 struct QueueSection {

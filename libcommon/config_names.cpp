@@ -6,6 +6,8 @@ namespace gw {
 
 namespace {
 
+constexpr std::string_view site_outbox_prefix = "site.", machine_outbox_prefix = "machine.";
+
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
@@ -100,6 +102,24 @@ bool origin_ok(std::string_view text) {
 bool window_ok(std::string_view window) {
   return window.size() == 11 && window[5] == '-' && time_of_day_ok(window.substr(0, 5)) && time_of_day_ok(window.substr(6)) &&
          window.substr(0, 5) != window.substr(6);
+}
+
+std::string key_of_machine(std::string_view name) { return std::string("@").append(name); }
+
+std::string outbox_of_site(std::string_view key) {
+  if (is_machine_key(key)) return std::string(machine_outbox_prefix).append(key.substr(1));
+  return std::string(site_outbox_prefix).append(key);
+}
+
+std::optional<std::string> site_of_outbox(std::string_view queue) {
+  auto rest = [&](std::string_view prefix) { return queue.size() > prefix.size() && queue.starts_with(prefix) ? queue.substr(prefix.size()) : std::string_view(); };
+  if (const std::string_view key = rest(site_outbox_prefix); !key.empty()) return std::string(key);
+  if (const std::string_view name = rest(machine_outbox_prefix); !name.empty()) return key_of_machine(name);
+  return std::nullopt;
+}
+
+std::string forwarder_lock(std::string_view key) {
+  return is_machine_key(key) ? "forward-" + outbox_of_site(key) : std::string("forward.").append(key);
 }
 
 bool fingerprint_ok(std::string_view text) {

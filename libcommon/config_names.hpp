@@ -1,6 +1,7 @@
 // What the configuration file and command lines that override it accept as names, addresses and lists.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,16 @@ bool http_url_ok(std::string_view url, bool wildcard);
 bool origin_ok(std::string_view text);
 /// HH:MM-HH:MM, not the same time twice.
 bool window_ok(std::string_view window);
+/// `@NAME`: what a machine is called where sites are, by whose names it cannot be taken for one.
+std::string key_of_machine(std::string_view name);
+/// Is it the key of a machine?
+inline bool is_machine_key(std::string_view key) { return key.starts_with('@'); }
+/// `site.KEY`; of a machine's key `machine.NAME`.
+std::string outbox_of_site(std::string_view key);
+/// The key, if `queue` is the outbox of a site or a machine.
+std::optional<std::string> site_of_outbox(std::string_view queue);
+/// The name of the lock of a forwarder that was given this site or machine (--to).
+std::string forwarder_lock(std::string_view key);
 /// sha256: and 64 hexadecimal digits.
 bool fingerprint_ok(std::string_view text);
 

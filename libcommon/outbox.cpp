@@ -10,7 +10,6 @@
 namespace gw {
 namespace {
 
-constexpr std::string_view outbox_prefix = "site.";
 constexpr std::string_view gateway_suffix = ".gateway";
 constexpr std::string_view message_header_prefix = "NServiceBus.Header.";
 // What a first attempt has beside submit_head, at most: Host, Content-Length, Date; and a retry: two headers more.
@@ -108,13 +107,6 @@ void add_call(Writer& head, const Message& message, std::string_view property, c
 }
 
 }  // namespace
-
-std::string outbox_of_site(std::string_view key) { return std::string(outbox_prefix).append(key); }
-
-std::optional<std::string> site_of_outbox(std::string_view queue) {
-  if (!queue.starts_with(outbox_prefix) || queue.size() == outbox_prefix.size()) return std::nullopt;
-  return std::string(queue.substr(outbox_prefix.size()));
-}
 
 bool is_gateway_queue(std::string_view queue) { return queue.size() > gateway_suffix.size() && queue.ends_with(gateway_suffix); }
 

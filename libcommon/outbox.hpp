@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "config_names.hpp"
 #include "message.hpp"
 #include "result.hpp"
 
@@ -13,11 +14,6 @@ namespace gw {
 
 inline constexpr size_t http_headers_max = 63;           ///< header lines of one request that every receiver takes
 inline constexpr size_t http_head_bytes_max = 16 * 1024;  ///< request line and headers
-
-/// `site.KEY`
-std::string outbox_of_site(std::string_view key);
-/// The key, if `queue` is the outbox of a site.
-std::optional<std::string> site_of_outbox(std::string_view queue);
 
 /// Is it the queue that an endpoint's messages for other sites, answers above all, go through: `E.gateway`?
 bool is_gateway_queue(std::string_view queue);

@@ -369,27 +369,4 @@ Result<void> print_ready(std::string_view line) {
   return {};
 }
 
-// --- words ----------------------------------------------------------------------------------------------------------------
-
-Result<Address> parse_address(std::string_view text) {
-  size_t at = text.find('@');
-  Address address;
-  address.queue = text.substr(0, at);
-  if (at != std::string_view::npos) {
-    address.machine = text.substr(at + 1);
-    if (address.machine.empty())
-      return Error{ExitCode::usage, 0, "'" + std::string(text) + "' is not an address: expected QUEUE or QUEUE@MACHINE"};
-    std::string lower = address.machine;
-    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(::tolower(c)); });
-    bool loopback = lower.starts_with("127.") && lower.find_first_not_of("0123456789.") == std::string::npos;
-    if (lower == "." || lower == "localhost" || lower == "::1" || lower == "[::1]" || loopback) {
-      address.machine.clear();
-    } else if (!queue_name_ok(address.machine)) {
-      return Error{ExitCode::usage, 0, "'" + address.machine + "' is not the name of a machine: expected letters, digits, '.', '_' and '-'"};
-    }
-  }
-  GW_TRY(check_queue_name(address.queue));
-  return address;
-}
-
 }  // namespace gw

@@ -81,10 +81,4 @@ class Signals {
 /// The one line of a long-running command on stdout, flushed, and sd_notify(READY=1) if asked for by the environment.
 Result<void> print_ready(std::string_view line);
 
-/// `queue@machine` or `queue`; `.`, localhost and loopback addresses are this machine.
-struct Address {
-  std::string queue, machine;  ///< machine empty: this one
-};
-Result<Address> parse_address(std::string_view text);
-
 }  // namespace gw

@@ -1,9 +1,6 @@
 #include "stream_sends.hpp"
 
-#include <strings.h>
-
 #include "outbox.hpp"
-#include "tool.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -64,10 +61,13 @@ Result<std::vector<HeldSend>> StreamSends::build(const Answer& answer, const Mes
       GW_TRY(add_sites(send, std::move(message), sends));
     } else if (!send.queue.empty()) {
       GW_TRY_ASSIGN(Address address, parse_address(send.queue));
-      if (!address.machine.empty() && ::strcasecmp(address.machine.c_str(), root_.machine().c_str()) != 0)
-        return Error{ExitCode::usage, 0, "the following machines have not been configured: " + address.machine};
-      GW_TRY(check_queue_name(address.queue));
-      sends.push_back({address.queue, std::move(message), {}});
+      HeldSend held{address.queue, std::move(message), {}};
+      if (!is_here(address, root_.machine())) {
+        GW_TRY_ASSIGN(Destination to, destinations_.find(address));
+        held.message = addressed(to, std::move(held.message), held.options);
+        held.queue = to.queue.name();
+      }
+      sends.push_back(std::move(held));
     } else {
       return Error{ExitCode::config, 0, "No destination specified for message: " + send.type};
     }

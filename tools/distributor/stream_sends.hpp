@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "address.hpp"
 #include "config.hpp"
 #include "handler.hpp"
 #include "held_sends.hpp"
@@ -14,7 +15,8 @@ namespace gw::distributor {
 
 class StreamSends {
  public:
-  StreamSends(Root& root, const HandlerSettings& settings) : root_(root), settings_(settings) {}
+  StreamSends(Root& root, const HandlerSettings& settings)
+      : root_(root), settings_(settings), destinations_(root, settings.config, !settings.config.empty()) {}
   /// What `answer` sends on account of `incoming`, ready to be put. Any error: it cannot be sent, and why (an unknown site or queue, a
   /// bad header).
   Result<std::vector<HeldSend>> build(const Answer& answer, const Message& incoming);
@@ -24,6 +26,7 @@ class StreamSends {
   Result<void> add_sites(const AnswerSend& send, Message message, std::vector<HeldSend>& into);
   Root& root_;
   const HandlerSettings& settings_;
+  Destinations destinations_;
   std::optional<Config> config_;  // read when a site is named first
   int64_t loaded_at_ms_ = 0;      // monotonic
 };

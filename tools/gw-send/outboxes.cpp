@@ -42,7 +42,7 @@ Result<std::vector<Outbox>> find_outboxes(Root& root, const Config& config, cons
 
 Root::SingletonInfo forwarder_of(const Root& root, const std::string& site) {
   const Root::SingletonInfo whole = root.singleton("forward");
-  return whole.pid != 0 ? whole : root.singleton("forward." + site);
+  return whole.pid != 0 ? whole : root.singleton(forwarder_lock(site));
 }
 
 }  // namespace gw

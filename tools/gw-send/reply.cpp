@@ -1,9 +1,8 @@
 #include "reply.hpp"
 
-#include <strings.h>
-
 #include <cstdlib>
 
+#include "address.hpp"
 #include "diag.hpp"
 #include "held_sends.hpp"
 #include "outbox.hpp"
@@ -70,24 +69,25 @@ Result<Incoming> incoming_of_queue(Root& root, const Of& of) {
   return incoming;
 }
 
-/// The queue of this root that the sender wants answers in.
-Result<Queue> open_target(Root& root, const Incoming& incoming) {
+/// The queue that the sender wants answers in, here or on another machine.
+Result<Destination> open_target(Root& root, const Incoming& incoming, const CommonOptions& common) {
   const std::string_view text = incoming.headers.get(header::reply_to_address);
   if (text.empty())
     return Error{ExitCode::bad_data, 0, incoming.what + " does not say where answers go: it has no header '" + std::string(header::reply_to_address) + "'"};
   auto address = parse_address(text);
   if (!address)
     return Error{ExitCode::bad_data, 0, "the header '" + std::string(header::reply_to_address) + "' of " + incoming.what + ": " + address.error().text};
-  if (!address->machine.empty() && ::strcasecmp(address->machine.c_str(), root.machine().c_str()) != 0)
-    return usage("answers to " + incoming.what + " go to '" + std::string(text) + "': that is another machine, and this one is '" + root.machine() + "'");
-  auto queue = root.queue(address->queue);
-  if (!queue && queue.error().code == ExitCode::no_input)
+  auto target = Destinations(root, common.config, common.config_given).find(*address);
+  if (target) return target;
+  Error error = std::move(target).error();
+  if (error.code == ExitCode::no_input && is_here(*address, root.machine()))
     return Error{ExitCode::no_input, 0, "answers to " + incoming.what + " go to queue '" + address->queue + "', and there is none"};
-  return queue;
+  if (error.code == ExitCode::usage) error.text += " (answers to " + incoming.what + " go to '" + std::string(text) + "')";
+  return error;
 }
 
 /// What no request could carry is refused now, not when it is sent.
-Result<std::vector<PutOutcome>> store(Root& root, const Queue& target, bool to_gateway, std::vector<Draft>& drafts) {
+Result<std::vector<PutOutcome>> store(Root& root, const Destination& target, bool to_gateway, std::vector<Draft>& drafts) {
   if (to_gateway) {
     for (const Draft& draft : drafts)
       GW_TRY(check_http_limits(draft.message, draft.message.headers.get(header::originating_site), RequestContext{}));
@@ -140,9 +140,9 @@ Result<ExitCode> reply(const ReplyOptions& options, const CommonOptions& common)
     if (!config.endpoint.empty()) incoming->endpoint = config.endpoint;
   }
   const std::string& endpoint = options.endpoint.empty() ? incoming->endpoint : options.endpoint;
-  GW_TRY_ASSIGN(Queue target, open_target(*root, *incoming));
-  const bool to_gateway = is_gateway_queue(target.name());
-  if (to_gateway && of) hint_at_forwarder(*root, common);
+  GW_TRY_ASSIGN(Destination target, open_target(*root, *incoming, common));
+  const bool to_gateway = target.machine.empty() && is_gateway_queue(target.queue.name());
+  if ((to_gateway || !target.machine.empty()) && of) hint_at_forwarder(*root, common);
   source.preset_headers(reply_headers(incoming->headers, endpoint));
   return source.run(*root, endpoint, [&](std::vector<Draft>& drafts) { return store(*root, target, to_gateway, drafts); });
 }

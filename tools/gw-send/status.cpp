@@ -120,7 +120,7 @@ void print_forwarders(const Root& root, const std::vector<Outbox>& outboxes, boo
   std::map<int, int64_t> running;  // pid -> since
   if (auto whole = root.singleton("forward"); whole.pid != 0) running[whole.pid] = whole.since_ms;
   for (const Outbox& outbox : outboxes)
-    if (auto own = root.singleton("forward." + outbox.site); own.pid != 0) running.try_emplace(own.pid, own.since_ms);
+    if (auto own = root.singleton(forwarder_lock(outbox.site)); own.pid != 0) running.try_emplace(own.pid, own.since_ms);
   if (running.empty()) out(json ? JsonObject().add("kind", "forwarder").str() + "\n" : "forwarder: NOT RUNNING\n");
   for (const auto& [pid, since] : running) {
     if (json)

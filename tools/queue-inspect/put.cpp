@@ -1,9 +1,9 @@
-// put: the shortest way into a queue. Nothing here reads the configuration unless a queue is created or a machine is named.
-#include <strings.h>
-
+// put: the shortest way into a queue. Nothing here reads the configuration unless a queue is created or another machine is named.
+#include "address.hpp"
 #include "commands.hpp"
-#include "config.hpp"
+#include "config_names.hpp"
 #include "diag.hpp"
+#include "held_sends.hpp"
 #include "store_drafts.hpp"
 #include "support.hpp"
 
@@ -11,14 +11,21 @@ namespace gw::inspect {
 
 namespace {
 
-// Outboxes of other machines are filled by tools that know the map of instances; here only this machine's own name may stand.
-Result<void> check_machine(const Address& address, const Root& root, const CommonOptions& common) {
-  if (address.machine.empty() || strcasecmp(address.machine.c_str(), root.machine().c_str()) == 0) return {};
-  GW_TRY_ASSIGN(Config config, load_config(common.config, common.config_given));
-  for (const MachineConfig& machine : config.machines)
-    if (strcasecmp(machine.name.c_str(), address.machine.c_str()) == 0)
-      return Error{ExitCode::usage, 0, "'" + address.machine + "' is another machine: put stores in queues of this one ('" + root.machine() + "')"};
-  return Error{ExitCode::usage, 0, "the following machines have not been configured: " + address.machine};
+/// Where the messages enter. With --create a queue of this machine is made; what other machines have is theirs.
+Result<Destination> open_destination(Root& root, const Address& address, bool create, const CommonOptions& common) {
+  if (!is_here(address, root.machine())) return Destinations(root, common.config, common.config_given).find(address);
+  Destination here;
+  auto queue = create ? create_configured(root, address.queue, common) : open_queue(root, address.queue);
+  if (!queue) return std::move(queue).error();
+  here.queue = *std::move(queue);
+  return here;
+}
+
+/// What waits for another machine goes nowhere by itself.
+void hint_at_forwarder(const Root& root, const Destination& to, const CommonOptions& common) {
+  if (to.machine.empty() || common.quiet || inside_handler()) return;
+  if (root.singleton("forward").pid != 0 || root.singleton(forwarder_lock(key_of_machine(to.machine))).pid != 0) return;
+  event(Level::warn, "no-forwarder", {{"hint", "nobody forwards the messages of this root; start 'gw-send forward --root " + common.root + "'"}});
 }
 
 }  // namespace
@@ -26,15 +33,13 @@ Result<void> check_machine(const Address& address, const Root& root, const Commo
 Result<ExitCode> put(const Options& options, const CommonOptions& common) {
   GW_TRY(require(options.queue, "QUEUE"));
   GW_TRY_ASSIGN(Address address, parse_address(options.queue));
-  GW_TRY(check_queue_name(address.queue));
   GW_TRY_ASSIGN(MessageSource source, MessageSource::open_files(options.message, common));
   GW_TRY_ASSIGN(auto root, open_root(common, options.create));
-  GW_TRY(check_machine(address, *root, common));
-  auto queue = options.create ? create_configured(*root, address.queue, common) : open_queue(*root, address.queue);
-  if (!queue) return std::move(queue).error();
+  GW_TRY_ASSIGN(Destination to, open_destination(*root, address, options.create, common));
+  hint_at_forwarder(*root, to, common);
   std::optional<EndOnSignal> end;
   if (options.message.follow) end.emplace(*root);
-  return source.run(*root, "", [&](std::vector<Draft>& drafts) { return store_drafts(*root, *queue, drafts); });
+  return source.run(*root, "", [&](std::vector<Draft>& drafts) { return store_drafts(*root, to, drafts); });
 }
 
 }  // namespace gw::inspect

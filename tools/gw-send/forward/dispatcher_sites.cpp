@@ -219,8 +219,6 @@ Error other_runs(int pid, const std::string& for_what) {
                "a forwarder runs already" + for_what + " (pid " + std::to_string(pid) + "); stop it, or choose other sites with --to"};
 }
 
-std::string singleton_of_site(const std::string& key) { return "forward." + key; }
-
 }  // namespace
 
 /// One forwarder per root; with --to one per site, so that several with different sites can run. Each kind takes its own lock
@@ -237,7 +235,7 @@ Result<void> Dispatcher::take_singletons() {
   }
   for (SitePtr& site : sites_) {
     if (!site->target || site->singleton) continue;
-    GW_TRY_ASSIGN(auto lock, root_.try_singleton(singleton_of_site(site->key), &pid));
+    GW_TRY_ASSIGN(auto lock, root_.try_singleton(forwarder_lock(site->key), &pid));
     if (!lock) return other_runs(pid, " for site '" + site->key + "'");
     site->singleton = std::move(*lock);
   }
@@ -250,7 +248,7 @@ Result<void> Dispatcher::take_singletons() {
 void Dispatcher::look_for_other_forwarders() {
   if (!job_.options.to.empty() || job_.mode == ForwardJob::Mode::listed) return;
   for (SitePtr& site : sites_) {
-    const int pid = root_.singleton(singleton_of_site(site->key)).pid;
+    const int pid = root_.singleton(forwarder_lock(site->key)).pid;
     if (pid == site->other_pid) continue;
     if (pid != 0) event(Level::info, "site-left-alone", {{"site", site->key}, {"pid", pid}});
     site->other_pid = pid;
