@@ -2,7 +2,8 @@
 
 #include <strings.h>
 
-#include <algorithm>
+#include <charconv>
+#include <utility>
 
 #include "config_names.hpp"
 #include "diag.hpp"
@@ -83,8 +84,8 @@ Message addressed(const Destination& destination, Message message, PutOptions& o
   Headers& headers = message.headers;
   headers.set(header::destination_queue, destination.remote_queue);
   headers.set(header::transfer_id, new_message_id());
-  headers.remove(header::due_at);
-  headers.remove(header::expires_at);
+  for (std::string_view name : {header::failed_attempts, header::due_at, header::expires_at}) headers.remove(name);
+  if (options.failures != 0) headers.set(header::failed_attempts, std::to_string(std::exchange(options.failures, 0)));
   if (options.due_at_ms != 0) headers.set(header::due_at, format_rfc3339(std::exchange(options.due_at_ms, 0)));
   if (options.expires_at_ms != 0) headers.set(header::expires_at, format_rfc3339(options.expires_at_ms));
   return message;
@@ -99,6 +100,8 @@ Arrival take_arrival(Headers& headers) {
   Arrival arrival;
   arrival.queue = taken(headers, header::destination_queue);
   arrival.transfer_id = taken(headers, header::transfer_id);
+  const std::string failures = taken(headers, header::failed_attempts);
+  std::from_chars(failures.data(), failures.data() + failures.size(), arrival.failures);
   arrival.due_at_ms = parse_time_ms(taken(headers, header::due_at), 0).value_or(0);
   arrival.expires_at_ms = parse_time_ms(taken(headers, header::expires_at), 0);
   return arrival;

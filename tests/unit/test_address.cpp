@@ -137,6 +137,7 @@ TEST_CASE("address: what is put for another machine, and what arrives there") {
   PutOptions how;
   how.due_at_ms = due;
   how.expires_at_ms = due + 1;
+  how.failures = 3;
   put_to(transaction, *to, message_of("m-1"), how);
   put_to(transaction, *to, message_of("m-1"));
   REQUIRE(place.root->commit(std::move(transaction)));
@@ -149,8 +150,11 @@ TEST_CASE("address: what is put for another machine, and what arrives there") {
   const Arrival one = take_arrival(first), two = take_arrival(second);
   CHECK(one.queue == "Sales");
   CHECK(one.due_at_ms == due);
+  CHECK(one.failures == 3);
+  CHECK((*claims)[0].info().failures == 0);
   CHECK(one.expires_at_ms == due + 1);
   CHECK(two.due_at_ms == 0);
+  CHECK(two.failures == 0);
   CHECK_FALSE(two.expires_at_ms);
   CHECK_FALSE(one.transfer_id.empty());
   CHECK(one.transfer_id != two.transfer_id);
