@@ -112,6 +112,12 @@ void Settler::reject(Claim&& claim, const std::string& exception_type, const std
   move_to_errors(std::move(claim), transactions_.emplace_back(), settled.end);
 }
 
+void Settler::consume(Claim&& claim) {
+  attempts_.end(claim.info());
+  note(claim, {}).outcome.clear();
+  transactions_.emplace_back().ack(std::move(claim));
+}
+
 void Settler::move_to_errors(Claim&& claim, Transaction& transaction, const AttemptEnd& end) {
   const int64_t expires = claim.info().expires_at_ms;
   Message message = claim.message();

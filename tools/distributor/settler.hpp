@@ -59,6 +59,8 @@ class Settler {
   void add(Claim&& claim, AttemptEnd&& end);
   /// To the error queue without an attempt: interrupted too often, expired, or not to be given to any handler.
   void reject(Claim&& claim, const std::string& exception_type, const std::string& why);
+  /// Acknowledges a control message, which no handler gets.
+  void consume(Claim&& claim);
   /// Never waits. Tells of what has become durable and, when no commit is under way, begins one of all that was added. What the queue
   /// refuses for now is given back and refused() goes up. Other errors end the worker.
   Result<void> commit();

@@ -9,6 +9,7 @@
 
 #include "bell_watch.hpp"
 #include "config_watch.hpp"
+#include "control_receiver.hpp"
 #include "diag.hpp"
 #include "runner.hpp"
 #include "worker_settings.hpp"
@@ -35,7 +36,8 @@ class Worker {
         queue_(std::move(queue)),
         attempts_(attempts),
         settler_(settler),
-        bell_(root) {}
+        bell_(root),
+        control_(root, settings.settler.endpoint, queue_.name()) {}
   Result<ExitCode> run(Runner& runner);
   /// Has the time been used up that a stopping worker has?
   bool out_of_time();
@@ -52,6 +54,7 @@ class Worker {
   void fill();
   bool set_apart(Claim& claim);
   void start(Claim&& claim);
+  bool apply_control(Claim& claim);
   void wait();
   int64_t wait_limit_ms() const;
   void settle();
@@ -68,6 +71,7 @@ class Worker {
   AttemptTable& attempts_;
   Settler& settler_;
   BellWatch bell_;
+  ControlReceiver control_;
   Runner* runner_ = nullptr;
   std::vector<Claim> apart_;  // --once: had their attempt or came later; given back at the end
   std::optional<Error> fatal_;
@@ -149,7 +153,26 @@ void Worker::fill() {
   }
 }
 
+// Subscriptions and their like are for us. True: the claim is used up.
+bool Worker::apply_control(Claim& claim) {
+  auto applied = control_.apply(claim.message());
+  if (applied && !*applied) return false;
+  if (applied) {
+    settler_.consume(std::move(claim));
+  } else if (applied.error().code == ExitCode::bad_data) {
+    settler_.reject(std::move(claim), "Gatepost.ControlMessage", applied.error().text);
+  } else if (applied.error().code == ExitCode::not_now) {
+    event(Level::warn, "refused", {{"queue", queue_.name()}, {"id", claim.message().id()}, {"reason", applied.error().text}});
+    claim.release();
+    paused_until_ms_ = monotonic_ms() + pause_ms;
+  } else {
+    fail(std::move(applied).error());
+  }
+  return true;
+}
+
 void Worker::start(Claim&& claim) {
+  if (apply_control(claim)) return;
   const MessageInfo& info = claim.info();
   if (settings_.keep_expired && root_.expired(info))
     return settler_.reject(std::move(claim), "Gatepost.Expired", "expired at " + format_rfc3339(info.expires_at_ms));
