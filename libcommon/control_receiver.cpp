@@ -1,9 +1,9 @@
 #include "control_receiver.hpp"
 
+#include "address.hpp"
 #include "control_message.hpp"
 #include "diag.hpp"
 #include "subscription_store.hpp"
-#include "tool.hpp"
 #include "units.hpp"
 
 namespace gw {

@@ -1,19 +1,17 @@
 #include "distribution.hpp"
 
-#include <strings.h>
 #include <sys/random.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
 
+#include "address.hpp"
 #include "captured_run.hpp"
 #include "config_names.hpp"
-#include "diag.hpp"
 #include "program.hpp"
 #include "suggest.hpp"
 #include "table.hpp"
-#include "tool.hpp"
 #include "units.hpp"
 
 extern char** environ;
@@ -93,8 +91,8 @@ struct Distribution::Backlogs {
 
   static Result<One> look(Root& root, const std::string& address) {
     GW_TRY_ASSIGN(Address place, parse_address(address));
-    const bool here = place.machine.empty() || ::strcasecmp(place.machine.c_str(), root.machine().c_str()) == 0;
-    auto queue = root.queue(here ? place.queue : "machine." + place.machine);
+    const bool here = is_here(place, root.machine());
+    auto queue = root.queue(here ? place.queue : outbox_of_site(key_of_machine(place.machine)));
     // Nothing was sent to that machine yet; a queue that is not here cannot get anything.
     if (!queue && queue.error().code == ExitCode::no_input) return One{!here, 0};
     if (!queue) return std::move(queue).error();
