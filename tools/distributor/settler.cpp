@@ -59,6 +59,7 @@ Settler::Settled& Settler::note(const Claim& claim, AttemptEnd&& end) {
   Settled& settled = settled_.emplace_back();
   settled.info = claim.info();
   settled.id = claim.message().id();
+  settled.sent_at_ms = parse_nsb_time_ms(claim.message().headers.get(header::time_sent)).value_or(settled.info.put_at_ms);
   settled.body_bytes = claim.message().body.size();
   settled.outcome = outcome_word(end.verdict);
   settled.ended_at_ms = now_ms();
@@ -256,10 +257,17 @@ Result<void> Settler::end_commit(Batch&& batch, CommitThread::Results&& results)
   return {};
 }
 
+void Settler::keep_times(const Settled& settled) {
+  const int64_t now = now_ms();
+  for (const auto& times : options_.times)
+    times->handled(static_cast<double>(now - settled.sent_at_ms) / 1000, static_cast<double>(settled.ended_at_ms - settled.end.started_at_ms) / 1000);
+}
+
 void Settler::tell(const Settled& settled) {
   const MessageInfo& info = settled.info;
   if (settled.outcome == "acked") {
     ++acked_;
+    keep_times(settled);
     event(Level::debug, "handled", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", info.seq}});
   } else if (settled.outcome == "immediate-retry" || settled.outcome == "delayed-retry") {
     ++failed_;

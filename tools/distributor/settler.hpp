@@ -11,6 +11,7 @@
 
 #include "attempt_table.hpp"
 #include "commit_thread.hpp"
+#include "handling_times.hpp"
 #include "held_sends.hpp"
 #include "job_log.hpp"
 #include "queue.hpp"
@@ -48,6 +49,7 @@ struct SettlerOptions {
   RetrySchedule schedule;
   std::string endpoint, command;
   bool once = false;  ///< keep the numbers of failed messages
+  std::vector<std::shared_ptr<HandlingTimes>> times;  ///< where it is counted how long messages took
 };
 
 class Settler {
@@ -91,7 +93,7 @@ class Settler {
     NextStep next;
     std::string outcome;  // for the job log; empty: no attempt
     bool to_errors = false;
-    int64_t ended_at_ms = 0;
+    int64_t sent_at_ms = 0, ended_at_ms = 0;
     uint64_t body_bytes = 0;
   };
   struct Batch {
@@ -107,6 +109,7 @@ class Settler {
   Result<void> refuse(Settled& settled, const Error& error);
   void count_refusal(uint64_t seq, AttemptEnd& end);
   void tell(const Settled& settled);
+  void keep_times(const Settled& settled);
 
   Root& root_;
   Queue queue_, errors_;

@@ -305,6 +305,17 @@ Result<std::unique_ptr<ScratchDir>> make_outboxes(const std::string& root) {
   return ScratchDir::create(path);
 }
 
+// Counting is no reason not to work.
+std::vector<std::shared_ptr<HandlingTimes>> open_times(const std::string& root, const std::vector<std::string>& queues) {
+  std::vector<std::shared_ptr<HandlingTimes>> all;
+  for (const std::string& queue : queues) {
+    auto times = HandlingTimes::open(root, queue);
+    if (times) all.push_back(*std::move(times));
+    else event(Level::warn, "times-not-kept", {{"queue", queue}, {"reason", times.error().text}});
+  }
+  return all;
+}
+
 }  // namespace
 
 Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& common) {
@@ -328,6 +339,7 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> scratch, ScratchDir::create());
   GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> outboxes, make_outboxes(root->path()));
   settings.handler.outboxes = outboxes.get();
+  settings.settler.times = open_times(root->path(), {options.queue});
   Signals::install();
   Settler settler(*root, queue, errors, audit, *attempts, std::move(log), settings.settler);
   Worker worker(settings, std::move(config_file), *root, queue, *attempts, settler);
