@@ -1,6 +1,4 @@
-// Reads the configuration file with pugixml, which is lenient: it takes two roots, text beside the root, unknown entities, double
-// attributes and any bytes. So the text is checked before the parser sees it, and the tree after. The parser works in place:
-// names and values point into the buffer, which gives every attribute its line.
+// Reads the configuration file: the tree of its text (xml_tree) against rules of elements and attributes.
 #include "config.hpp"
 
 #include <fcntl.h>
@@ -16,21 +14,19 @@
 #include <functional>
 #include <set>
 
-#include <pugixml.hpp>
-
 #include "config_names.hpp"
 #include "config_text.hpp"
 #include "program.hpp"
 #include "queue.hpp"
 #include "suggest.hpp"
 #include "units.hpp"
+#include "xml_tree.hpp"
 
 namespace gw {
 
 namespace {
 
 constexpr size_t config_bytes_max = 1 << 20;
-constexpr int config_depth_max = 64;
 
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
@@ -57,53 +53,51 @@ struct AttributeRule {
 struct ElementRule {
   std::string name;
   bool once;
-  std::function<void(const pugi::xml_node&)> read;
+  std::function<void(const XmlNode&)> read;
 };
 
 class Reader {
  public:
-  Reader(Config& config, std::filesystem::path dir, Faults& faults, const char* buffer, ConfigCheck check)
-      : config_(config), dir_(std::move(dir)), faults_(faults), buffer_(buffer), check_(check) {}
-  void read_document(const pugi::xml_document& document);
+  Reader(Config& config, std::filesystem::path dir, Faults& faults, ConfigCheck check)
+      : config_(config), dir_(std::move(dir)), faults_(faults), check_(check) {}
+  void read_document(const XmlNode& root);
 
  private:
-  int line(const char* where) const { return faults_.line_of(static_cast<size_t>(where - buffer_)); }
-  int line(const pugi::xml_node& node) const { return line(node.name()); }
-  static std::string tag(const pugi::xml_node& node) { return "<" + std::string(node.name()) + ">"; }
-  void stray_text(const pugi::xml_node& text, const std::string& where);
-  bool shallow(const pugi::xml_node& root);
+  int line(const XmlNode& node) const { return faults_.line_of(node.offset); }
+  int line(const XmlAttribute& attribute) const { return faults_.line_of(attribute.offset); }
+  static std::string tag(const XmlNode& node) { return "<" + node.name + ">"; }
+  void stray_text(const XmlNode& text, const std::string& where);
 
-  void read_attributes(const pugi::xml_node& node, const std::vector<AttributeRule>& rules);
+  void read_attributes(const XmlNode& node, const std::vector<AttributeRule>& rules);
   void look_outside(int at, const std::string& what, const AttributeRule& rule);
-  void read_children(const pugi::xml_node& node, const std::vector<ElementRule>& rules);
-  void no_children(const pugi::xml_node& node) { read_children(node, {}); }
+  void read_children(const XmlNode& node, const std::vector<ElementRule>& rules);
+  void no_children(const XmlNode& node) { read_children(node, {}); }
 
   AttributeRule path_rule(const char* name, std::string& into) const;
   void add_link_rules(std::vector<AttributeRule>& rules, SiteConfig& site) const;
-  void check_address(const pugi::xml_node& node, const std::string& type, const std::string& address, bool wildcard);
-  void twice(const pugi::xml_node& node, const char* name, const std::string& value, int first_line);
-  void check_pair(const pugi::xml_node& node, const char* one, const std::string& a, const char* other, const std::string& b);
+  void check_address(const XmlNode& node, const std::string& type, const std::string& address, bool wildcard);
+  void twice(const XmlNode& node, const char* name, const std::string& value, int first_line);
+  void check_pair(const XmlNode& node, const char* one, const std::string& a, const char* other, const std::string& b);
 
-  void read_gatepost(const pugi::xml_node& root);
-  void read_gateway(const pugi::xml_node& node);
-  void read_site(const pugi::xml_node& node, bool original);
-  void read_channel(const pugi::xml_node& node);
-  void read_original_channel(const pugi::xml_node& node);
-  void add_channel(const pugi::xml_node& node, ChannelConfig channel);
-  void read_client(const pugi::xml_node& node, ChannelConfig& channel);
-  void read_machine(const pugi::xml_node& node);
-  void read_queue(const pugi::xml_node& node);
-  void read_sites_and_channels(const pugi::xml_node& node, bool original);
+  void read_gatepost(const XmlNode& root);
+  void read_gateway(const XmlNode& node);
+  void read_site(const XmlNode& node, bool original);
+  void read_channel(const XmlNode& node);
+  void read_original_channel(const XmlNode& node);
+  void add_channel(const XmlNode& node, ChannelConfig channel);
+  void read_client(const XmlNode& node, ChannelConfig& channel);
+  void read_machine(const XmlNode& node);
+  void read_queue(const XmlNode& node);
+  void read_sites_and_channels(const XmlNode& node, bool original);
 
-  void read_configuration(const pugi::xml_node& root);
-  void read_gateway_config(const pugi::xml_node& node);
-  void read_master_node_config(const pugi::xml_node& node);
-  void read_unicast_bus_config(const pugi::xml_node& node);
+  void read_configuration(const XmlNode& root);
+  void read_gateway_config(const XmlNode& node);
+  void read_master_node_config(const XmlNode& node);
+  void read_unicast_bus_config(const XmlNode& node);
 
   Config& config_;
   std::filesystem::path dir_;
   Faults& faults_;
-  const char* buffer_;
   ConfigCheck check_;
 };
 
@@ -245,19 +239,19 @@ bool belongs_to_xml(std::string_view name) {
   return name == "xmlns" || name.starts_with("xmlns:") || name.starts_with("xml:") || name.starts_with("xsi:");
 }
 
-void Reader::read_attributes(const pugi::xml_node& node, const std::vector<AttributeRule>& rules) {
+void Reader::read_attributes(const XmlNode& node, const std::vector<AttributeRule>& rules) {
   std::set<std::string> seen;
-  for (const pugi::xml_attribute& attribute : node.attributes()) {
-    std::string name = attribute.name();
-    int at = line(attribute.name());
+  for (const XmlAttribute& attribute : node.attributes) {
+    const std::string& name = attribute.name;
+    const int at = line(attribute);
     if (!seen.insert(name).second) {
       faults_.add(at, "attribute " + in_quotes(name) + " twice in " + tag(node) + ", expected it once");
       continue;
     }
     auto rule = std::find_if(rules.begin(), rules.end(), [&](const AttributeRule& r) { return r.name == name; });
     if (rule != rules.end()) {
-      const std::string what = name + "=" + in_quotes(attribute.value()) + " in " + tag(node);
-      if (!rule->set(attribute.value()))
+      const std::string what = name + "=" + in_quotes(attribute.value) + " in " + tag(node);
+      if (!rule->set(attribute.value))
         faults_.add(at, what + ", expected " + rule->expected);
       else if (check_ == ConfigCheck::files && rule->look)
         look_outside(at, what, *rule);
@@ -282,20 +276,17 @@ void Reader::look_outside(int at, const std::string& what, const AttributeRule& 
     faults_.add(at, text);
 }
 
-void Reader::stray_text(const pugi::xml_node& text, const std::string& where) {
-  const char* begin = text.value();
-  size_t blank = std::strspn(begin, " \t\r\n");
-  std::string shown = begin + blank;
-  faults_.add(line(begin + blank), "text " + in_quotes(shown.substr(0, std::min<size_t>(shown.find_first_of("\r\n"), 40))) + " " + where +
-                                       ", expected elements only");
+void Reader::stray_text(const XmlNode& text, const std::string& where) {
+  faults_.add(line(text), "text " + in_quotes(text.value.substr(0, std::min<size_t>(text.value.find_first_of("\r\n"), 40))) + " " + where +
+                              ", expected elements only");
 }
 
-void Reader::read_children(const pugi::xml_node& node, const std::vector<ElementRule>& rules) {
+void Reader::read_children(const XmlNode& node, const std::vector<ElementRule>& rules) {
   std::set<std::string> seen;
-  for (const pugi::xml_node& child : node.children()) {
-    if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata) stray_text(child, "in " + tag(node));
-    if (child.type() != pugi::node_element) continue;
-    std::string name = child.name();
+  for (const XmlNode& child : node.children) {
+    if (child.kind == XmlNode::Kind::text) stray_text(child, "in " + tag(node));
+    if (child.kind != XmlNode::Kind::element) continue;
+    const std::string& name = child.name;
     auto rule = std::find_if(rules.begin(), rules.end(), [&](const ElementRule& r) { return r.name == name; });
     if (rule == rules.end()) {
       std::vector<std::string> known;
@@ -311,18 +302,18 @@ void Reader::read_children(const pugi::xml_node& node, const std::vector<Element
 
 // --- our format -------------------------------------------------------------------------------------------------------
 
-void Reader::read_gatepost(const pugi::xml_node& root) {
+void Reader::read_gatepost(const XmlNode& root) {
   read_attributes(root, {});
-  read_children(root, {{"Gateway", true, [this](const pugi::xml_node& n) { read_gateway(n); }},
+  read_children(root, {{"Gateway", true, [this](const XmlNode& n) { read_gateway(n); }},
                        {"Machines", true,
-                        [this](const pugi::xml_node& n) {
+                        [this](const XmlNode& n) {
                           read_attributes(n, {});
-                          read_children(n, {{"Machine", false, [this](const pugi::xml_node& m) { read_machine(m); }}});
+                          read_children(n, {{"Machine", false, [this](const XmlNode& m) { read_machine(m); }}});
                         }},
-                       {"Queue", false, [this](const pugi::xml_node& n) { read_queue(n); }}});
+                       {"Queue", false, [this](const XmlNode& n) { read_queue(n); }}});
 }
 
-void Reader::read_gateway(const pugi::xml_node& node) {
+void Reader::read_gateway(const XmlNode& node) {
   Config& c = config_;
   // Its helper queues ('.gateway', '.distributor.storage') must be names too.
   std::vector<AttributeRule> rules{name_rule("Endpoint", c.endpoint, 20, false),
@@ -347,33 +338,33 @@ void Reader::read_gateway(const pugi::xml_node& node) {
   read_sites_and_channels(node, false);
 }
 
-void Reader::read_sites_and_channels(const pugi::xml_node& node, bool original) {
+void Reader::read_sites_and_channels(const XmlNode& node, bool original) {
   read_children(node, {{"Sites", true,
-                        [this, original](const pugi::xml_node& sites) {
+                        [this, original](const XmlNode& sites) {
                           read_attributes(sites, {});
-                          read_children(sites, {{"Site", false, [this, original](const pugi::xml_node& n) { read_site(n, original); }}});
+                          read_children(sites, {{"Site", false, [this, original](const XmlNode& n) { read_site(n, original); }}});
                         }},
-                       {"Channels", true, [this, original](const pugi::xml_node& channels) {
+                       {"Channels", true, [this, original](const XmlNode& channels) {
                           read_attributes(channels, {});
-                          read_children(channels, {{"Channel", false, [this, original](const pugi::xml_node& n) {
+                          read_children(channels, {{"Channel", false, [this, original](const XmlNode& n) {
                                                       original ? read_original_channel(n) : read_channel(n);
                                                     }}});
                         }}});
 }
 
-void Reader::check_address(const pugi::xml_node& node, const std::string& type, const std::string& address, bool wildcard) {
+void Reader::check_address(const XmlNode& node, const std::string& type, const std::string& address, bool wildcard) {
   if (address.empty()) return;  // reported already
   if (is_http_type(type) && !http_url_ok(address, wildcard))
-    faults_.add(line(node.attribute("Address").name()), "Address=" + in_quotes(address) + " in " + tag(node) +
+    faults_.add(line(*node.attribute("Address")), "Address=" + in_quotes(address) + " in " + tag(node) +
                                                             ", expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]");
 }
 
-void Reader::twice(const pugi::xml_node& node, const char* name, const std::string& value, int first_line) {
+void Reader::twice(const XmlNode& node, const char* name, const std::string& value, int first_line) {
   faults_.add(line(node), name + ("=" + in_quotes(value)) + " of " + tag(node) + " is in line " + std::to_string(first_line) +
                               " already, expected each " + to_lower(name) + " once");
 }
 
-void Reader::check_pair(const pugi::xml_node& node, const char* one, const std::string& a, const char* other, const std::string& b) {
+void Reader::check_pair(const XmlNode& node, const char* one, const std::string& a, const char* other, const std::string& b) {
   if (a.empty() == b.empty()) return;
   const char* there = a.empty() ? other : one;
   const char* absent = a.empty() ? one : other;
@@ -394,7 +385,7 @@ void Reader::add_link_rules(std::vector<AttributeRule>& rules, SiteConfig& site)
   rules.push_back(choice_rule("HeaderCase", "exact", "lower", [&site](bool lower) { site.header_case_lower = lower; }));
 }
 
-void Reader::read_site(const pugi::xml_node& node, bool original) {
+void Reader::read_site(const XmlNode& node, bool original) {
   SiteConfig site;
   site.line = line(node);
   site.legacy_mode = original;  // its default there
@@ -413,7 +404,7 @@ void Reader::read_site(const pugi::xml_node& node, bool original) {
   config_.sites.push_back(std::move(site));
 }
 
-void Reader::read_channel(const pugi::xml_node& node) {
+void Reader::read_channel(const XmlNode& node) {
   ChannelConfig c;
   read_attributes(
       node, {text_rule("Address", c.address, true), type_rule("ChannelType", c.channel_type, false), bool_rule("Default", c.is_default),
@@ -423,15 +414,15 @@ void Reader::read_channel(const pugi::xml_node& node) {
              origins_rule("CorsOrigins", c.cors_origins), text_rule("HeaderNames", c.header_names),
              list_rule("AllowEndpoints", c.allow_endpoints)});
   check_pair(node, "Cert", c.cert, "Key", c.key);
-  read_children(node, {{"Client", false, [this, &c](const pugi::xml_node& n) { read_client(n, c); }}});
+  read_children(node, {{"Client", false, [this, &c](const XmlNode& n) { read_client(n, c); }}});
   for (const ChannelConfig& other : config_.channels)
     if (c.is_default && other.is_default)
-      faults_.add(line(node.attribute("Default").name()),
+      faults_.add(line(*node.attribute("Default")),
                   "Default='true' of <Channel> is in line " + std::to_string(other.line) + " already, expected one default channel");
   add_channel(node, std::move(c));
 }
 
-void Reader::read_original_channel(const pugi::xml_node& node) {
+void Reader::read_original_channel(const XmlNode& node) {
   ChannelConfig c;
   c.max_concurrency = 1;
   read_attributes(node, {text_rule("Address", c.address, true), type_rule("ChannelType", c.channel_type, true),
@@ -453,7 +444,7 @@ bool same_address(const ChannelConfig& a, const ChannelConfig& b) {
   return plain(a) == plain(b);
 }
 
-void Reader::add_channel(const pugi::xml_node& node, ChannelConfig channel) {
+void Reader::add_channel(const XmlNode& node, ChannelConfig channel) {
   channel.line = line(node);
   check_address(node, channel.channel_type, channel.address, true);
   for (const ChannelConfig& other : config_.channels)
@@ -461,7 +452,7 @@ void Reader::add_channel(const pugi::xml_node& node, ChannelConfig channel) {
   config_.channels.push_back(std::move(channel));
 }
 
-void Reader::read_client(const pugi::xml_node& node, ChannelConfig& channel) {
+void Reader::read_client(const XmlNode& node, ChannelConfig& channel) {
   ClientConfig client;
   client.line = line(node);
   read_attributes(node, {text_rule("Name", client.name, true),
@@ -476,7 +467,7 @@ void Reader::read_client(const pugi::xml_node& node, ChannelConfig& channel) {
   channel.clients.push_back(std::move(client));
 }
 
-void Reader::read_machine(const pugi::xml_node& node) {
+void Reader::read_machine(const XmlNode& node) {
   MachineConfig machine;
   machine.link.line = line(node);
   std::vector<AttributeRule> rules{name_rule("Name", machine.name, sizeof "machine." - 1, true),
@@ -493,7 +484,7 @@ void Reader::read_machine(const pugi::xml_node& node) {
   config_.machines.push_back(std::move(machine));
 }
 
-void Reader::read_queue(const pugi::xml_node& node) {
+void Reader::read_queue(const XmlNode& node) {
   QueueSection queue;
   queue.line = line(node);
   read_attributes(node, {name_rule("Name", queue.name, 0, true),
@@ -513,17 +504,17 @@ void Reader::read_queue(const pugi::xml_node& node) {
 // --- the original's format ----------------------------------------------------------------------------------------------
 
 // An app.config has sections of other readers; only ours are checked. A near miss of one of ours is a fault all the same.
-void Reader::read_configuration(const pugi::xml_node& root) {
-  const std::vector<ElementRule> rules{{"GatewayConfig", true, [this](const pugi::xml_node& n) { read_gateway_config(n); }},
-                                       {"MasterNodeConfig", true, [this](const pugi::xml_node& n) { read_master_node_config(n); }},
-                                       {"UnicastBusConfig", true, [this](const pugi::xml_node& n) { read_unicast_bus_config(n); }}};
+void Reader::read_configuration(const XmlNode& root) {
+  const std::vector<ElementRule> rules{{"GatewayConfig", true, [this](const XmlNode& n) { read_gateway_config(n); }},
+                                       {"MasterNodeConfig", true, [this](const XmlNode& n) { read_master_node_config(n); }},
+                                       {"UnicastBusConfig", true, [this](const XmlNode& n) { read_unicast_bus_config(n); }}};
   std::vector<std::string> known;
   for (const ElementRule& rule : rules) known.push_back(rule.name);
   std::set<std::string> seen;
-  for (const pugi::xml_node& child : root.children()) {
-    if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata) stray_text(child, "in " + tag(root));
-    if (child.type() != pugi::node_element) continue;
-    std::string name = child.name();
+  for (const XmlNode& child : root.children) {
+    if (child.kind == XmlNode::Kind::text) stray_text(child, "in " + tag(root));
+    if (child.kind != XmlNode::Kind::element) continue;
+    const std::string& name = child.name;
     auto rule = std::find_if(rules.begin(), rules.end(), [&](const ElementRule& r) { return r.name == name; });
     if (rule == rules.end()) {
       if (!suggest(name, known).empty())
@@ -536,121 +527,52 @@ void Reader::read_configuration(const pugi::xml_node& root) {
   }
 }
 
-void Reader::read_gateway_config(const pugi::xml_node& node) {
+void Reader::read_gateway_config(const XmlNode& node) {
   read_attributes(node, {{"TransactionTimeout", false, "a time span like 00:01:00",
                           [](const std::string& v) { return parse_timespan_ms(v).has_value(); }}});
   read_sites_and_channels(node, true);
 }
 
-void Reader::read_master_node_config(const pugi::xml_node& node) {
+void Reader::read_master_node_config(const XmlNode& node) {
   read_attributes(node, {text_rule("Node", config_.master_node, true)});
   no_children(node);
 }
 
-void Reader::read_unicast_bus_config(const pugi::xml_node& node) {
+void Reader::read_unicast_bus_config(const XmlNode& node) {
   read_attributes(node, {text_rule("DistributorControlAddress", config_.distributor_control_address),
                          text_rule("DistributorDataAddress", config_.distributor_data_address), ignored_rule("LocalAddress"),
                          ignored_rule("ForwardReceivedMessagesTo"), ignored_rule("TimeToBeReceivedOnForwardedMessages"),
                          ignored_rule("TimeoutManagerAddress")});
-  read_children(node, {{"MessageEndpointMappings", true, [](const pugi::xml_node&) {}}});
+  read_children(node, {{"MessageEndpointMappings", true, [](const XmlNode&) {}}});
 }
 
 // --- the document ---------------------------------------------------------------------------------------------------------
 
-// Walks without recursion: the depth is what is in question.
-bool Reader::shallow(const pugi::xml_node& root) {
-  int depth = 1;
-  for (pugi::xml_node at = root; at;) {
-    if (depth > config_depth_max) {
-      faults_.add(line(at), "elements nested more than " + std::to_string(config_depth_max) + " deep, expected at most that");
-      return false;
-    }
-    if (at.first_child()) {
-      at = at.first_child();
-      ++depth;
-      continue;
-    }
-    while (at != root && !at.next_sibling()) at = at.parent(), --depth;
-    if (at == root) return true;
-    at = at.next_sibling();
-  }
-  return true;
-}
-
-void Reader::read_document(const pugi::xml_document& document) {
-  pugi::xml_node root;
-  for (const pugi::xml_node& node : document.children()) {
-    if (node.type() == pugi::node_doctype) faults_.add(line(node.value()), "DOCTYPE, expected none");
-    if (node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata) stray_text(node, "outside of the root element");
-    if (node.type() != pugi::node_element) continue;
-    if (root)
-      faults_.add(line(node), "a second root element " + tag(node) + ", expected the end of the file");
-    else
-      root = node;
-  }
-  if (!root) {
-    if (!faults_.any()) faults_.add(1, "no element, expected <gatepost> or <configuration>");
-    return;
-  }
-  if (!shallow(root)) return;
-  std::string name = root.name();
-  if (name == "gatepost")
+void Reader::read_document(const XmlNode& root) {
+  if (root.name == "gatepost")
     read_gatepost(root);
-  else if (name == "configuration")
+  else if (root.name == "configuration")
     read_configuration(root);
   else
-    faults_.add(line(root), "root element " + tag(root) + expected_one_of("<" + name + ">", {"<gatepost>", "<configuration>"}));
+    faults_.add(line(root), "root element " + tag(root) + expected_one_of("<" + root.name + ">", {"<gatepost>", "<configuration>"}));
 }
 
-// pugixml says "Start-end tags mismatch"; our errors begin in lower case.
-std::string lower_first(std::string text) {
-  if (!text.empty()) text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
-  return text;
-}
-
-Result<Config> parse_config(const std::string& path, std::string text, ConfigCheck check) {
+Result<Config> parse_config(const std::string& path, const std::string& text, ConfigCheck check) {
   Config config;
   config.path = path;
-  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
   Faults faults(path, text);
-  if (!check_bytes(text, faults)) return faults.error();
-  check_markup(text, faults);
   std::error_code ignored;
   std::filesystem::path dir = std::filesystem::absolute(path, ignored).parent_path();
-  std::string buffer = text + "\n";  // the parser ends text at the end by overwriting its last byte
-  pugi::xml_document document;
-  constexpr unsigned flags = pugi::parse_default | pugi::parse_fragment | pugi::parse_doctype;
-  pugi::xml_parse_result parsed = document.load_buffer_inplace(buffer.data(), buffer.size(), flags, pugi::encoding_utf8);
-  if (!parsed)
-    faults.add_at(std::min(static_cast<size_t>(parsed.offset), text.size()),
-                  lower_first(parsed.description()) + ", expected well-formed XML");
-  else
-    Reader(config, dir, faults, buffer.data(), check).read_document(document);
+  const XmlNode root = parse_xml(text, "<gatepost> or <configuration>", faults);
+  if (!root.name.empty()) Reader(config, dir, faults, check).read_document(root);
   if (faults.any()) return faults.error();
   return config;
-}
-
-Result<std::string> read_config_file(const std::string& path) {
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  if (fd < 0) return errno_error("open", path, errno);
-  UniqueFd file(fd);
-  std::string text;
-  char block[65536];
-  for (;;) {
-    ssize_t n = ::read(fd, block, sizeof block);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EISDIR) return Error{ExitCode::config, EISDIR, path + ":1: a directory, expected a file"};
-    if (n < 0) return errno_error("read", path, errno);
-    if (n == 0) return text;
-    text.append(block, static_cast<size_t>(n));
-    if (text.size() > config_bytes_max) return Error{ExitCode::config, 0, path + ":1: larger than 1 MiB, expected a configuration file"};
-  }
 }
 
 }  // namespace
 
 Result<Config> load_config(const std::string& path, bool must_exist, ConfigCheck check) {
-  auto text = read_config_file(path);
+  auto text = read_xml_file(path, config_bytes_max);
   if (!text) {
     int why = text.error().sys_errno;
     if (!must_exist && (path.empty() || why == ENOENT || why == ENOTDIR)) {
@@ -660,7 +582,7 @@ Result<Config> load_config(const std::string& path, bool must_exist, ConfigCheck
     }
     return std::move(text).error();
   }
-  return parse_config(path, *std::move(text), check);
+  return parse_config(path, *text, check);
 }
 
 }  // namespace gw

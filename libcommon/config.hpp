@@ -1,5 +1,5 @@
 // The configuration file (CLI.md section 6): ours, or the original's <configuration> with GatewayConfig, MasterNodeConfig and
-// UnicastBusConfig sections. pugixml stays in config.cpp. Errors name file:line, what was found and what was expected.
+// UnicastBusConfig sections. Errors name file:line, what was found and what was expected.
 #pragma once
 
 #include <cstdint>

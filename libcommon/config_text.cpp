@@ -44,7 +44,8 @@ void check_reference(std::string_view text, size_t at, Faults& faults) {
                           ", expected &amp; &lt; &gt; &quot; &apos; or &#NUMBER;");
 }
 
-// Where a comment, CDATA section or processing instruction that begins at `at` ends; `at` if none begins there.
+}  // namespace
+
 size_t skip_unparsed(std::string_view text, size_t at) {
   constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
   for (auto [begin, end] : kinds) {
@@ -55,9 +56,8 @@ size_t skip_unparsed(std::string_view text, size_t at) {
   return at;
 }
 
-}  // namespace
-
-Faults::Faults(std::string path, std::string_view text) : path_(std::move(path)) {
+Faults::Faults(std::string path, std::string_view text, Places places) : path_(std::move(path)), places_(places) {
+  if (places_ == Places::columns) text_ = text;
   for (size_t at = 0; at < text.size(); ++at)
     if (text[at] == '\n') newlines_.push_back(at);
 }
@@ -66,13 +66,27 @@ int Faults::line_of(size_t offset) const {
   return static_cast<int>(std::lower_bound(newlines_.begin(), newlines_.end(), offset) - newlines_.begin()) + 1;
 }
 
+int Faults::column_of(size_t offset) const {
+  const size_t at = std::min(offset, text_.size()), newline = at == 0 ? std::string::npos : text_.rfind('\n', at - 1);
+  const size_t begin = newline == std::string::npos ? 0 : newline + 1;
+  auto starts_character = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; };
+  return static_cast<int>(std::count_if(text_.begin() + static_cast<std::ptrdiff_t>(begin), text_.begin() + static_cast<std::ptrdiff_t>(at), starts_character)) + 1;
+}
+
+void Faults::add_at(size_t offset, std::string what) {
+  found_.push_back({line_of(offset), places_ == Places::columns ? column_of(offset) : 0, std::move(what), ExitCode::config});
+}
+
 Error Faults::error() {
-  std::stable_sort(found_.begin(), found_.end(), [](const Fault& a, const Fault& b) { return a.line < b.line; });
+  std::stable_sort(found_.begin(), found_.end(), [](const Fault& a, const Fault& b) { return std::pair(a.line, a.column) < std::pair(b.line, b.column); });
   std::string lines;
   ExitCode code = ExitCode::no_permission;
   for (size_t i = 0; i < found_.size(); ++i) {
     if (found_[i].code == ExitCode::config) code = ExitCode::config;
-    if (i < faults_shown_max) lines += (i ? "\n" : "") + path_ + ":" + std::to_string(found_[i].line) + ": " + found_[i].what;
+    if (i < faults_shown_max) {
+      const std::string column = found_[i].column == 0 ? "" : std::to_string(found_[i].column) + ":";
+      lines += (i ? "\n" : "") + path_ + ":" + std::to_string(found_[i].line) + ":" + column + " " + found_[i].what;
+    }
   }
   return Error{code, 0, lines};
 }

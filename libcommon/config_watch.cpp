@@ -7,10 +7,8 @@
 
 namespace gw {
 
-namespace {
-
-/// "" if there is none. Follows links in every part of the path.
-std::string stamp_of(const std::string& path) {
+// Follows links in every part of the path.
+std::string file_stamp(const std::string& path) {
   struct stat file {};
   if (path.empty() || ::stat(path.c_str(), &file) != 0) return "";
   auto time = [](const timespec& t) { return std::to_string(t.tv_sec) + "." + std::to_string(t.tv_nsec); };
@@ -18,17 +16,15 @@ std::string stamp_of(const std::string& path) {
          time(file.st_mtim) + " " + time(file.st_ctim);
 }
 
-}  // namespace
-
 Result<Config> ConfigWatch::read() {
-  stamp_ = stamp_of(path_);  // before: what changes while we read is a change
+  stamp_ = file_stamp(path_);  // before: what changes while we read is a change
   auto config = load_config(path_, must_exist_);
   if (config && !config->path.empty()) must_exist_ = true;
   return config;
 }
 
 bool ConfigWatch::changed() const {
-  const std::string now = stamp_of(path_);
+  const std::string now = file_stamp(path_);
   return !now.empty() && now != stamp_;
 }
 

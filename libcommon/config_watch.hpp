@@ -8,6 +8,9 @@
 
 namespace gw {
 
+/// What tells that a file is another one: written, replaced, or the target of other links. "" if there is none.
+std::string file_stamp(const std::string& path);
+
 /// One thread uses it.
 class ConfigWatch {
  public:

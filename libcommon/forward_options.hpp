@@ -39,6 +39,9 @@ void define_probe_options(CLI::App& app, ProbeOptions& into);
 extern const char probe_usage[];
 extern const char probe_examples[];
 
+/// The one word of `gw-forward fetch`.
+void define_fetch_options(CLI::App& app, std::string& url);
+
 void define_forward_options(CLI::App& app, ForwardOptions& into);
 extern const char forward_usage[];
 extern const char forward_examples[];

@@ -36,6 +36,8 @@ void define_probe_options(CLI::App& app, ProbeOptions& into) {
   define_tls_options(app, into.cacert, into.cert, into.key);
 }
 
+void define_fetch_options(CLI::App& app, std::string& url) { app.add_option("URL", url, "http:// or https://"); }
+
 void define_forward_options(CLI::App& app, ForwardOptions& into) {
   app.add_flag("--once", into.once, "one attempt for everything that is due now, then end");
   app.add_flag("--drain", into.drain, "end when nothing is left");

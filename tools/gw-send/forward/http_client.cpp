@@ -77,7 +77,7 @@ int on_seek(void* user, curl_off_t offset, int origin) noexcept {
 size_t on_body(char* data, size_t size, size_t count, void* user) noexcept {
   Slot& slot = *static_cast<Slot*>(user);
   const size_t bytes = size * count;
-  const size_t room = answer_bytes_max - slot.answer.body.size();
+  const size_t room = slot.request.answer_bytes - slot.answer.body.size();
   slot.answer.body.append(data, std::min(bytes, room));
   if (bytes <= room) return bytes;
   slot.too_long = true;
@@ -133,7 +133,6 @@ void set_up(Slot& slot) {
   set(easy, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
   set(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
   set(easy, CURLOPT_BUFFERSIZE, answer_buffer_bytes);
-  set(easy, CURLOPT_POST, 1L);
   set(easy, CURLOPT_READFUNCTION, &on_read);
   set(easy, CURLOPT_READDATA, &slot);
   set(easy, CURLOPT_SEEKFUNCTION, &on_seek);
@@ -250,9 +249,14 @@ void set_request(Slot& slot, SystemCas& system_cas) {
   const HttpRequest& request = slot.request;
   set(easy, CURLOPT_URL, request.url->c_str());
   set(easy, CURLOPT_HTTPHEADER, slot.lines.data());
-  const bool is_read = request.upload || request.body->is_file();
-  set(easy, CURLOPT_POSTFIELDS, is_read ? nullptr : request.body->bytes().data());
-  set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_size(request)));
+  if (request.get) {
+    set(easy, CURLOPT_HTTPGET, 1L);
+  } else {
+    const bool is_read = request.upload || request.body->is_file();
+    set(easy, CURLOPT_POST, 1L);
+    set(easy, CURLOPT_POSTFIELDS, is_read ? nullptr : request.body->bytes().data());
+    set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_size(request)));
+  }
   set(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout_ms));
   set(easy, CURLOPT_MAX_SEND_SPEED_LARGE, static_cast<curl_off_t>(request.bytes_per_s_max));
 }
@@ -390,7 +394,7 @@ void HttpClient::Impl::finish(Slot& slot, CURLcode code, const Done& done) {
   answer.retry_after_ms = retry_after_ms(slot.retry_after, slot.date, now_ms());
   answer.complete = code == CURLE_OK;
   if (slot.too_long)
-    answer.error = "the answer is longer than " + std::to_string(answer_bytes_max) + " bytes";
+    answer.error = "the answer is longer than " + std::to_string(slot.request.answer_bytes) + " bytes";
   else if (code != CURLE_OK)
     answer.error = slot.error[0] != '\0' ? slot.error.data() : curl_easy_strerror(code);
   answer.tls_failed = code != CURLE_OK && is_tls_failure(code, answer.error);

@@ -12,7 +12,7 @@
 
 namespace gw {
 
-inline constexpr size_t answer_bytes_max = 64 * 1024;  ///< longer answers end the request
+inline constexpr size_t answer_bytes_max = 64 * 1024;  ///< of answers to what we send
 
 /// A body that is made while it is sent.
 class Upload {
@@ -28,6 +28,8 @@ class Upload {
 /// One POST. Everything it points to stays until it is done.
 struct HttpRequest {
   const std::string* url = nullptr;
+  bool get = false;            ///< a GET instead; the body is empty
+  size_t answer_bytes = answer_bytes_max;  ///< longer answers end the request
   std::string head;            ///< lines `Name: value`, each ended by NUL
   const Body* body = nullptr;
   std::shared_ptr<const LinkSecrets> link;  ///< null: nothing but the URL
@@ -43,7 +45,7 @@ struct HttpAnswer {
   int status = 0;          ///< 0: no status line arrived in time
   enum class Word { none, ok, retry, refuse } word = Word::none;  ///< of a channel program, which has no status
   std::string reason;      ///< phrase of the status line, or what the program said
-  std::string body;        ///< at most answer_bytes_max
+  std::string body;        ///< at most HttpRequest::answer_bytes
   bool complete = false;   ///< the whole answer arrived
   std::string error;       ///< why not, in the library's words
   bool tls_failed = false;  ///< that was about TLS

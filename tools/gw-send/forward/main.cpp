@@ -1,5 +1,6 @@
 // gw-forward, the half of gw-send that talks HTTP. It is a program of its own because loading libcurl takes longer than
 // storing a message. `gw-send forward` becomes this program; it parses the same words again.
+#include "fetch.hpp"
 #include "forward_options.hpp"
 #include "forwarder.hpp"
 #include "probe.hpp"
@@ -11,6 +12,7 @@ namespace {
 
 ForwardOptions options;
 ProbeOptions probe_options;
+std::string fetch_url;
 
 ForwardJob::Mode mode_of(const ForwardOptions& chosen) {
   if (chosen.listed) return ForwardJob::Mode::listed;
@@ -49,6 +51,13 @@ int main(int argc, char** argv) {
   probe.examples = probe_examples;
   probe.define = [](CLI::App& app) { define_probe_options(app, probe_options); };
   probe.run = [](const CommonOptions& common) { return probe_sites(probe_options, common); };
-  tool.commands = {std::move(command), std::move(probe)};
+  Command get;  // for instance-map, not for people
+  get.name = "fetch";
+  get.usage = "fetch URL";
+  get.summary = "write what is there to standard output";
+  get.examples = "  gw-forward fetch http://config.example/instance-mapping.xml\n";
+  get.define = [](CLI::App& app) { define_fetch_options(app, fetch_url); };
+  get.run = [](const CommonOptions&) { return fetch(fetch_url); };
+  tool.commands = {std::move(command), std::move(probe), std::move(get)};
   return tool_main(argc, argv, tool);
 }

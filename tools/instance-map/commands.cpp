@@ -1,0 +1,47 @@
+#include "commands.hpp"
+
+#include <memory>
+
+#include "edit.hpp"
+#include "list.hpp"
+#include "options.hpp"
+
+namespace gw::instance_map {
+
+namespace {
+
+/// One command with options of a type of its own.
+template <class Options>
+void add(Tool& tool, const char* usage, const char* summary, const char* examples, void (*define)(CLI::App&, Options&),
+         Result<ExitCode> (*run)(const Options&, const CommonOptions&), bool changes = false) {
+  auto options = std::make_shared<Options>();
+  Command command;
+  command.usage = usage;
+  command.name = command.usage.substr(0, command.usage.find(' '));
+  command.summary = summary;
+  command.examples = examples;
+  command.changes_by_selection = changes;
+  command.define = [options, define](CLI::App& app) { define(app, *options); };
+  command.run = [options, run](const CommonOptions& common) { return run(*options, common); };
+  tool.commands.push_back(std::move(command));
+}
+
+}  // namespace
+
+Tool make_tool() {
+  Tool tool;
+  tool.name = "instance-map";
+  tool.summary = "send messages to the instances of endpoints, and look after the map of them";
+  add(tool, "list [--follow]", "list the instances of all endpoints, or what changes",
+      "  instance-map list\n  instance-map list --follow --refresh 5s\n", define_list, list);
+  add(tool, "validate [FILE]", "check the instance map and the routing, or one file", "  instance-map validate\n  instance-map validate --loose old.xml\n",
+      define_validate, validate);
+  add(tool, "resolve --type T", "print the addresses that messages of a type go to", "  instance-map resolve --type Orders.AcceptOrder\n", define_resolve,
+      resolve);
+  add(tool, "add ADDR [--endpoint E]", "add an instance to the map", "  instance-map add Sales@vm3\n  instance-map add SalesQ-2@vm2 --endpoint Sales\n",
+      define_add, add_instance, true);
+  add(tool, "remove ADDR", "remove an instance from the map", "  instance-map remove Sales@vm2\n", define_remove, remove_instance, true);
+  return tool;
+}
+
+}  // namespace gw::instance_map
