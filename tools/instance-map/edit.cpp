@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "address.hpp"
 #include "diag.hpp"
 #include "json.hpp"
 #include "suggest.hpp"
