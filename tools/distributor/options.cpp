@@ -25,4 +25,23 @@ void define_worker(CLI::App& app, WorkerOptions& into) {
   app.add_option("CMD", into.command, "the handler and its arguments, behind --")->type_name("CMD [ARG...]");
 }
 
+void define_run(CLI::App& app, RunOptions& into) {
+  app.add_option("--endpoint", into.endpoint, "the queue to distribute")->type_name("E");
+  app.add_option("--concurrency", into.concurrency, "messages that are handed out at once [256]")->type_name("N");
+  app.add_option("--lease", into.lease, "a worker that is silent for longer is dead [30s]")->type_name("T");
+  app.add_option("--error-queue", into.error_queue, "where foreign messages of the control queue go [error]")->type_name("Q");
+}
+
+void define_status(CLI::App& app, StatusOptions& into) {
+  app.add_option("--endpoint", into.endpoint, "only this endpoint [all of the root]")->type_name("E");
+}
+
+void define_operator(CLI::App& app, OperatorOptions& into) { app.add_option("WORKER", into.worker, "its name, as status prints it")->type_name("WORKER"); }
+
+void define_drain(CLI::App& app, OperatorOptions& into) {
+  define_operator(app, into);
+  app.add_flag("--wait", into.wait, "end when the worker has finished all that it had");
+  app.add_option("--timeout", into.timeout, "with --wait: give up after this time, exit 75 [for ever]")->type_name("T");
+}
+
 }  // namespace gw::distributor

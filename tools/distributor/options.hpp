@@ -20,4 +20,23 @@ struct WorkerOptions {
 };
 void define_worker(CLI::App& app, WorkerOptions& into);
 
+struct RunOptions {
+  std::string endpoint, lease, error_queue = "error";
+  std::optional<unsigned> concurrency;
+};
+void define_run(CLI::App& app, RunOptions& into);
+
+struct StatusOptions {
+  std::string endpoint;
+};
+void define_status(CLI::App& app, StatusOptions& into);
+
+/// drain, resume and unregister.
+struct OperatorOptions {
+  std::string worker, timeout;
+  bool wait = false;
+};
+void define_drain(CLI::App& app, OperatorOptions& into);
+void define_operator(CLI::App& app, OperatorOptions& into);
+
 }  // namespace gw::distributor

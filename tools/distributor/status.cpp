@@ -1,0 +1,164 @@
+#include "status.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+
+#include "current_table.hpp"
+#include "diag.hpp"
+#include "distribution.hpp"
+#include "json.hpp"
+#include "table.hpp"
+#include "units.hpp"
+
+namespace gw::distributor {
+
+namespace {
+
+struct EndpointStatus {
+  DistributorReport report;
+  int pid = 0;             // of the active distributor; 0: none runs
+  int64_t since_ms = 0;
+  std::vector<std::string> standby_pids;
+  uint64_t waiting = 0;    // ready in the input queue
+  int64_t oldest_put_ms = 0;
+  bool balanced = true;
+  int64_t oldest_ms(int64_t now) const { return oldest_put_ms == 0 ? 0 : std::max<int64_t>(now - oldest_put_ms, 0); }
+};
+
+// Slots in the storage queue, by worker: the report says what the distributor believes, this is what there is.
+Result<std::map<std::string, unsigned>> count_slots(Ledger& ledger) {
+  std::map<std::string, unsigned> counts;
+  GW_TRY_ASSIGN(auto seqs, ledger.stored_slots());
+  for (uint64_t seq : seqs) {
+    GW_TRY_ASSIGN(auto found, ledger.storage().read(seq));
+    if (found) ++counts[std::string(found->second.headers.get(gw::header::reply_to_address))];
+  }
+  return counts;
+}
+
+Result<DistributorReport> report_of(Root& root, Ledger& ledger, bool running) {
+  if (running) {
+    GW_TRY_ASSIGN(auto report, read_distributor_report(root, ledger.endpoint()));
+    if (report) return *std::move(report);
+  }
+  GW_TRY_ASSIGN(auto table, current_table(root, ledger));
+  DistributorReport report = make_report(ledger.endpoint(), *table, root);
+  GW_TRY_ASSIGN(auto last, read_distributor_report(root, ledger.endpoint()));
+  for (WorkerReport& row : report.workers)
+    for (const WorkerReport& was : last ? last->workers : std::vector<WorkerReport>())
+      if (was.worker == row.worker && was.session == row.session) row.done = was.done, row.failed = was.failed;
+  return report;
+}
+
+// The sums are right if the report is right in itself and the storage queue has as many tokens and hand-outs as the report says.
+bool check_balance(DistributorReport& report, const std::map<std::string, unsigned>& slots) {
+  bool fine = report.balanced();
+  for (WorkerReport& row : report.workers) {
+    if (row.state != "ready") continue;
+    auto found = slots.find(row.worker);
+    const unsigned there = found == slots.end() ? 0 : found->second;
+    if (there == row.capacity) continue;
+    fine = false;
+    row.tokens = there > row.in_flight ? there - row.in_flight : 0;
+  }
+  return fine;
+}
+
+Result<EndpointStatus> look_at(Root& root, const std::string& endpoint) {
+  GW_TRY_ASSIGN(Ledger ledger, Ledger::open(root, endpoint, false));
+  EndpointStatus status;
+  const Root::SingletonInfo active = root.singleton(distributor_lock(endpoint));
+  status.pid = active.pid;
+  status.since_ms = active.since_ms;
+  for (int number = 1; number <= standbys_max; ++number)
+    if (int pid = root.singleton(standby_lock(endpoint, number)).pid; pid != 0 && pid != active.pid) status.standby_pids.push_back(std::to_string(pid));
+  // Report and storage are read one after the other: a worker that registers in between is no fault.
+  constexpr int tries = 5, between_us = 60'000;
+  for (int i = 0; i < tries; ++i) {
+    if (i > 0) ::usleep(between_us);
+    GW_TRY_ASSIGN(status.report, report_of(root, ledger, active.pid != 0));
+    if (active.pid == 0) {
+      status.balanced = status.report.balanced();
+    } else {
+      GW_TRY_ASSIGN(auto slots, count_slots(ledger));
+      status.balanced = check_balance(status.report, slots);
+    }
+    if (status.balanced) break;
+  }
+  GW_TRY_ASSIGN(QueueStatus input, ledger.input().status());
+  status.waiting = input.ready;
+  status.oldest_put_ms = input.oldest_put_at_ms;
+  return status;
+}
+
+double seconds(int64_t ms) { return static_cast<double>(ms) / 1000.0; }
+
+void print_json(const EndpointStatus& status, int64_t now) {
+  const DistributorReport& report = status.report;
+  JsonObject object;
+  object.add("kind", "endpoint").add("endpoint", report.endpoint).add("role", status.pid != 0 ? "active" : "none");
+  if (status.pid != 0) object.add("pid", status.pid).add_time("since_at", status.since_ms);
+  std::string pids;
+  for (const std::string& pid : status.standby_pids) pids += (pids.empty() ? "" : ",") + pid;
+  object.add_raw("standby_pids", "[" + pids + "]");
+  object.add("waiting", status.waiting);
+  if (status.oldest_put_ms != 0) object.add("oldest_s", seconds(status.oldest_ms(now)));
+  object.add("capacity", report.capacity()).add("tokens", report.tokens()).add("in_flight", report.in_flight()).add("balanced", status.balanced);
+  out(object.str() + "\n");
+  for (const WorkerReport& row : report.workers) {
+    JsonObject worker;
+    worker.add("kind", "worker").add("endpoint", report.endpoint).add("worker", row.worker).add("state", row.state).add("capacity", row.capacity);
+    worker.add("tokens", row.tokens).add("in_flight", row.in_flight).add("session", row.session).add_time("since_at", row.since_ms);
+    worker.add("done_total", row.done).add("failed_total", row.failed);
+    out(worker.str() + "\n");
+  }
+}
+
+void print_text(const EndpointStatus& status, int64_t now, bool color) {
+  const DistributorReport& report = status.report;
+  using Align = Table::Align;
+  const auto titles = color ? Table::Titles::bold : Table::Titles::plain;
+  Table endpoints({{"ENDPOINT"}, {"ROLE"}, {"PID"}, {"STANDBY"}, {"WAITING", Align::right}, {"OLDEST", Align::right}}, out, titles);
+  std::string pids;
+  for (const std::string& pid : status.standby_pids) pids += (pids.empty() ? "" : ",") + pid;
+  endpoints.row({report.endpoint, status.pid != 0 ? "active" : "NOT RUNNING", status.pid != 0 ? std::to_string(status.pid) : "-", pids.empty() ? "-" : pids,
+                 std::to_string(status.waiting), status.oldest_put_ms == 0 ? "-" : human_duration(status.oldest_ms(now))});
+  endpoints.flush();
+  Table workers({{"WORKER"}, {"STATE"}, {"CAPACITY", Align::right}, {"TOKENS", Align::right}, {"IN-FLIGHT", Align::right}, {"SESSION"}, {"DONE", Align::right}, {"FAILED", Align::right}}, out, titles);
+  for (const WorkerReport& row : report.workers)
+    workers.row({row.worker, row.state, std::to_string(row.capacity), std::to_string(row.tokens), std::to_string(row.in_flight), row.session, std::to_string(row.done),
+                 std::to_string(row.failed)});
+  workers.flush();
+  out("tokens " + std::to_string(report.tokens()) + " = capacity " + std::to_string(report.capacity()) + " - in flight " + std::to_string(report.in_flight()) + "\n");
+}
+
+}  // namespace
+
+Result<ExitCode> run_status(const StatusOptions& options, const CommonOptions& common) {
+  GW_TRY_ASSIGN(std::unique_ptr<Root> root, open_root(common, false));
+  std::vector<std::string> endpoints;
+  if (options.endpoint.empty()) {
+    GW_TRY_ASSIGN(endpoints, distributor_endpoints(*root));
+  } else {
+    GW_TRY(check_queue_name(options.endpoint));
+    endpoints.push_back(options.endpoint);
+  }
+  bool balanced = true;
+  for (const std::string& endpoint : endpoints) {
+    auto status = look_at(*root, endpoint);
+    if (!status && status.error().code == ExitCode::no_input && !options.endpoint.empty())
+      return Error{ExitCode::no_input, 0, "'" + endpoint + "' has no distributor in '" + root->path() + "'"};
+    if (!status && status.error().code == ExitCode::no_input) continue;  // its queues are just being made, or removed
+    GW_TRY(status);
+    if (endpoint != endpoints.front() && !common.json) out("\n");
+    if (common.json) print_json(*status, now_ms());
+    else print_text(*status, now_ms(), common.color);
+    if (!status->balanced) event(Level::error, "unbalanced", {{"endpoint", endpoint}, {"reason", "tokens are not capacity - in flight"}});
+    balanced &= status->balanced;
+  }
+  return balanced ? ExitCode::ok : ExitCode::no;
+}
+
+}  // namespace gw::distributor
