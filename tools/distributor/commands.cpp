@@ -13,6 +13,7 @@ namespace {
 constexpr const char* worker_examples =
     "  distributor worker --queue Store17 -- ./import-prices\n"
     "  distributor worker --queue Sales --capacity 4 --handler-timeout 5m -- ./handle-order --fast\n"
+    "  distributor worker --master Sales@vm1 --capacity 4 -- ./handle-order\n"
     "  distributor worker --queue Sales --drain -- sh -c 'echo \"$GW_MESSAGE_ID\"'\n";
 
 Command worker_command() {
@@ -20,7 +21,7 @@ Command worker_command() {
   Command command;
   command.name = "worker";
   command.usage =
-      "worker --queue Q [--capacity N] [--stream[=lines|binary]] [--once | --drain] [--retries N] [--retry-increment T] [--immediate-retries N] "
+      "worker (--queue Q | --master E@MACHINE [--queue Q]) [--capacity N] [--stream[=lines|binary]] [--once | --drain] [--retries N] [--retry-increment T] [--immediate-retries N] "
       "[--handler-timeout T] [--error-queue Q] [--audit Q] [--on-expire drop|error] [--joblog FILE] [--arg] -- CMD [ARG...]";
   command.summary = "run a command for each message of a queue";
   command.examples = worker_examples;

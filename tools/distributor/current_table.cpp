@@ -1,7 +1,7 @@
 #include "current_table.hpp"
 
-#include "distribution.hpp"
-#include "tool.hpp"
+#include "hand_over.hpp"
+#include "address.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -22,7 +22,7 @@ Result<std::unique_ptr<ReadyTable>> current_table(const Root& root, Ledger& ledg
   for (const ControlMessage& control : controls) apply_for_show(*table, control, now);
   for (Worker* worker : table->workers()) {
     auto address = parse_address(worker->name);
-    if (worker->plain || worker->gone || !address || (!address->machine.empty() && address->machine != root.machine())) continue;
+    if (worker->plain || worker->gone || !address || !is_here(*address, root.machine())) continue;
     if (root.singleton(worker_lock(address->queue)).pid == 0) table->gone(*worker);
   }
   return table;

@@ -18,7 +18,7 @@ constexpr size_t listed_max = 4 * worker_capacity_max;  // more than that was no
 
 }  // namespace
 
-Result<std::unique_ptr<Enlistment>> Enlistment::open(Root& root, Queue queue, EnlistmentSettings settings) {
+Result<std::unique_ptr<Enlistment>> Enlistment::open(Root& root, Queue queue, EnlistmentSettings settings, Destinations& destinations) {
   std::unique_ptr<Enlistment> one(new Enlistment(root, std::move(queue), std::move(settings)));
   int pid = 0;
   GW_TRY_ASSIGN(auto lock, root.try_singleton(worker_lock(one->settings_.queue), &pid));
@@ -26,14 +26,14 @@ Result<std::unique_ptr<Enlistment>> Enlistment::open(Root& root, Queue queue, En
     return Error{ExitCode::not_now, 0, "another worker with a master takes from queue '" + one->settings_.queue + "' (pid " + std::to_string(pid) + "): give each worker a --queue of its own"};
   one->lock_ = *std::move(lock);
   const Address& master = one->settings_.master;
-  const bool here = master.machine.empty() || master.machine == root.machine();
-  one->endpoint_address_ = master.queue + "@" + (here ? root.machine() : master.machine);
-  one->worker_ = one->settings_.queue + "@" + root.machine();
+  one->endpoint_address_ = full_address(master, root.machine());
+  one->worker_ = full_address({one->settings_.queue, ""}, root.machine());
   one->session_ = new_message_id();
-  GW_TRY_ASSIGN(one->control_, root.create_queue(control_queue(master.queue)));
-  if (here) {
+  if (is_here(master, root.machine())) {
     GW_TRY_ASSIGN(one->input_, root.create_queue(master.queue));
+    GW_TRY(root.create_queue(control_queue(master.queue)));
   }
+  GW_TRY_ASSIGN(one->control_, destinations.find(Address{control_queue(master.queue), master.machine}));
   return one;
 }
 
@@ -45,7 +45,7 @@ ControlMessage Enlistment::about_me(Kind kind) const {
   return control;
 }
 
-void Enlistment::put(Transaction& transaction, Message&& message) const { transaction.put(control_, std::move(message)); }
+void Enlistment::put(Transaction& transaction, Message&& message) const { put_to(transaction, control_, std::move(message)); }
 
 Result<CommitResult> Enlistment::send(const ControlMessage& control) {
   Transaction transaction;
@@ -89,7 +89,7 @@ void Enlistment::beat() {
   next_beat_ms_ = now + beat_every_ms_;
   // While nobody reads them one is enough.
   if (last_beat_seq_ != 0) {
-    auto last = control_.read(last_beat_seq_);
+    auto last = control_.queue.read(last_beat_seq_);
     if (last && *last) return;
   }
   ControlMessage control = about_me(Kind::heartbeat);
@@ -113,7 +113,7 @@ bool Enlistment::apply(const Message& message) {
   return true;
 }
 
-std::optional<HandOut> Enlistment::hand_out_of(const Message& message) { return parse_hand_out(message.headers.get(header::hand_out)); }
+std::optional<HandOut> Enlistment::hand_out_of(const Message& message) { return parse_hand_out(message.headers.get(worker_header::hand_out)); }
 
 void Enlistment::give_back(Transaction& transaction, const std::vector<HandOut>& hand_outs, uint64_t done) {
   if (hand_outs.empty()) return;

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "address.hpp"
 #include "queue.hpp"
-#include "tool.hpp"
 #include "worker_messages.hpp"
 
 namespace gw::distributor {
@@ -21,7 +21,7 @@ struct EnlistmentSettings {
 class Enlistment {
  public:
   /// Takes the lock of the queue: not_now if another live worker has it. Tells nobody yet.
-  static Result<std::unique_ptr<Enlistment>> open(Root& root, Queue queue, EnlistmentSettings settings);
+  static Result<std::unique_ptr<Enlistment>> open(Root& root, Queue queue, EnlistmentSettings settings, Destinations& destinations);
 
   /// A new session begins: from here on messages come.
   Result<void> announce();
@@ -57,7 +57,8 @@ class Enlistment {
   void list_held(ControlMessage& control) const;
 
   Root& root_;
-  Queue queue_, control_;
+  Queue queue_;
+  Destination control_;
   std::optional<Queue> input_;
   EnlistmentSettings settings_;
   UniqueFd lock_;

@@ -3,7 +3,7 @@
 #include <charconv>
 
 #include "diag.hpp"
-#include "tool.hpp"
+#include "address.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -25,11 +25,11 @@ Number number(std::string_view text) {
 Message record_message(const WorkerRecord& record) {
   Message message;
   Headers& headers = message.headers;
-  headers.set(gw::header::message_id, new_message_id());
-  headers.set(header::control_message, "True");
-  headers.set(gw::header::reply_to_address, record.name);
-  headers.set(header::session, record.session);
-  headers.set(header::capacity_available, std::to_string(record.capacity));
+  headers.set(header::message_id, new_message_id());
+  headers.set(worker_header::control_message, "True");
+  headers.set(header::reply_to_address, record.name);
+  headers.set(worker_header::session, record.session);
+  headers.set(worker_header::capacity_available, std::to_string(record.capacity));
   std::string flags;
   for (auto [set, word] : {std::pair{record.plain, "plain"}, {record.draining, "draining"}, {record.silent, "silent"}, {record.gone, "gone"},
                            {record.unregistered, "unregistered"}})
@@ -43,9 +43,9 @@ Message record_message(const WorkerRecord& record) {
 WorkerRecord parse_record(const Headers& headers, uint64_t seq) {
   WorkerRecord record;
   record.seq = seq;
-  record.name = headers.get(gw::header::reply_to_address);
-  record.session = headers.get(header::session);
-  record.capacity = std::min(number<unsigned>(headers.get(header::capacity_available)), worker_capacity_max);
+  record.name = headers.get(header::reply_to_address);
+  record.session = headers.get(worker_header::session);
+  record.capacity = std::min(number<unsigned>(headers.get(worker_header::capacity_available)), worker_capacity_max);
   const std::string flags = " " + std::string(headers.get(header_flags)) + " ";
   auto has = [&](const char* word) { return flags.find(" " + std::string(word) + " ") != std::string::npos; };
   record.plain = has("plain");
@@ -61,10 +61,10 @@ WorkerRecord parse_record(const Headers& headers, uint64_t seq) {
 Message slot_message(const Worker& worker) {
   Message message;
   Headers& headers = message.headers;
-  headers.set(gw::header::message_id, new_message_id());
-  headers.set(header::control_message, "True");
-  headers.set(gw::header::reply_to_address, worker.name);
-  headers.set(header::session, worker.session);
+  headers.set(header::message_id, new_message_id());
+  headers.set(worker_header::control_message, "True");
+  headers.set(header::reply_to_address, worker.name);
+  headers.set(worker_header::session, worker.session);
   return message;
 }
 
@@ -83,7 +83,7 @@ Result<Ledger> Ledger::open(Root& root, const std::string& endpoint, bool create
 
 std::optional<Queue> Ledger::local_queue(const std::string& worker) const {
   auto address = parse_address(worker);
-  if (!address || (!address->machine.empty() && address->machine != root_->machine())) return std::nullopt;
+  if (!address || !is_here(*address, root_->machine())) return std::nullopt;
   auto queue = root_->queue(address->queue);
   if (!queue) return std::nullopt;
   return *std::move(queue);
@@ -108,7 +108,7 @@ Result<void> Ledger::load_slots(ReadyTable& table, int64_t now, std::vector<uint
     GW_TRY_ASSIGN(auto found, storage_.read(seq));
     if (!found) continue;
     const Headers& headers = found->second.headers;
-    if (!headers.find(header::session) || !table.load_slot(seq, std::string(headers.get(gw::header::reply_to_address)), out, now)) foreign.push_back(seq);
+    if (!headers.find(worker_header::session) || !table.load_slot(seq, std::string(headers.get(header::reply_to_address)), out, now)) foreign.push_back(seq);
   }
   return {};
 }
@@ -125,7 +125,7 @@ void Ledger::load_hand_outs(ReadyTable& table) const {
     for (uint64_t seq : seqs) {
       auto found = queue->read(seq);
       if (!found || !*found) continue;
-      if (auto hand_out = parse_hand_out((*found)->second.headers.get(header::hand_out))) table.load_hand_out(*hand_out);
+      if (auto hand_out = parse_hand_out((*found)->second.headers.get(worker_header::hand_out))) table.load_hand_out(*hand_out);
     }
     if (!scanned) event(Level::warn, "queue-not-read", {{"queue", queue->name()}, {"reason", scanned.error().text}});
   }

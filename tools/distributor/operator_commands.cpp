@@ -1,5 +1,6 @@
 #include "operator_commands.hpp"
 
+#include "address.hpp"
 #include "current_table.hpp"
 #include "diag.hpp"
 #include "distributor_status.hpp"
@@ -24,7 +25,7 @@ Result<Found> find_worker(Root& root, const OperatorOptions& options) {
   if (options.worker.empty()) return Error{ExitCode::usage, 0, "no WORKER is given: expected a name as 'distributor status' prints it"};
   GW_TRY_ASSIGN(Address address, parse_address(options.worker));
   Found found;
-  found.name = address.queue + "@" + (address.machine.empty() ? root.machine() : address.machine);
+  found.name = full_address(address, root.machine());
   GW_TRY_ASSIGN(auto endpoints, distributor_endpoints(root));
   std::vector<std::string> names;
   for (const std::string& endpoint : endpoints) {

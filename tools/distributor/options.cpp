@@ -5,7 +5,8 @@
 namespace gw::distributor {
 
 void define_worker(CLI::App& app, WorkerOptions& into) {
-  app.add_option("--queue", into.queue, "the queue to take messages from")->type_name("Q");
+  app.add_option("--queue", into.queue, "the queue to take messages from [with --master E.worker]")->type_name("Q");
+  app.add_option("--master", into.master, "get messages from the distributor of this endpoint")->type_name("E@MACHINE");
   app.add_option("--capacity", into.capacity, "messages at once [1; with --stream 256]")->type_name("N");
   app.add_option("--stream", into.stream, "one process for many messages: JSON lines, or frames with =binary")
       ->expected(0, 1)

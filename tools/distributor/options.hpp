@@ -12,7 +12,7 @@ class App;
 namespace gw::distributor {
 
 struct WorkerOptions {
-  std::string queue, handler_timeout, retry_increment, error_queue = "error", audit, job_log, on_expire, stream;
+  std::string queue, master, handler_timeout, retry_increment, error_queue = "error", audit, job_log, on_expire, stream;
   std::optional<unsigned> capacity;
   unsigned retries = 3, immediate_retries = 5;
   bool once = false, drain = false, body_as_argument = false;

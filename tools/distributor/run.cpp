@@ -6,7 +6,7 @@
 
 #include "config_watch.hpp"
 #include "diag.hpp"
-#include "distribution.hpp"
+#include "hand_over.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -20,8 +20,8 @@ constexpr int64_t maintain_every_ms = 5000;
 
 Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
 
-Result<DistributionSettings> make_settings(const RunOptions& options, const CommonOptions& common) {
-  DistributionSettings settings;
+Result<HandOverSettings> make_settings(const RunOptions& options, const CommonOptions& common) {
+  HandOverSettings settings;
   if (options.endpoint.empty()) return usage("--endpoint is required");
   settings.endpoint = options.endpoint;
   for (const std::string& name : {control_queue(options.endpoint), options.error_queue, options.endpoint}) GW_TRY(check_queue_name(name));
@@ -39,13 +39,14 @@ Result<DistributionSettings> make_settings(const RunOptions& options, const Comm
 
 class Process {
  public:
-  Process(Root& root, DistributionSettings settings, ConfigWatch config) : root_(root), settings_(std::move(settings)), config_(std::move(config)) {}
+  Process(Root& root, HandOverSettings settings, const CommonOptions& common, ConfigWatch config)
+      : root_(root), settings_(std::move(settings)), common_(common), config_(std::move(config)) {}
   Result<ExitCode> run(const std::string& error_queue);
 
  private:
   Result<bool> become_active();
   Result<void> wait_for_death(int pid);
-  Result<void> distribute(Distribution& distribution);
+  Result<void> distribute(HandOver& hand_over);
   void maintain();
   bool stopping() {
     config_.look_again(Signals::take_reload());
@@ -53,7 +54,8 @@ class Process {
   }
 
   Root& root_;
-  DistributionSettings settings_;
+  HandOverSettings settings_;
+  const CommonOptions& common_;
   ConfigWatch config_;
   UniqueFd lock_;
   bool was_standby_ = false;
@@ -97,14 +99,14 @@ void Process::maintain() {
   if (auto done = root_.maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});
 }
 
-Result<void> Process::distribute(Distribution& distribution) {
+Result<void> Process::distribute(HandOver& hand_over) {
   while (!stopping()) {
     const uint32_t seen = root_.bell();
-    GW_TRY_ASSIGN(const bool worked, distribution.turn());
-    GW_TRY_ASSIGN(const bool looked, distribution.look_around());
-    distribution.report();
+    GW_TRY_ASSIGN(const bool worked, hand_over.turn());
+    GW_TRY_ASSIGN(const bool looked, hand_over.look_around());
+    hand_over.report();
     maintain();
-    if (!worked && !looked) root_.wait(seen, distribution.wait_ms());
+    if (!worked && !looked) root_.wait(seen, hand_over.wait_ms());
   }
   return {};
 }
@@ -115,13 +117,14 @@ Result<ExitCode> Process::run(const std::string& error_queue) {
   GW_TRY_ASSIGN(const bool active, become_active());
   if (!active) return ExitCode::ok;
   GW_TRY_ASSIGN(DistributorReporter reporter, DistributorReporter::open(root_, settings_.endpoint));
-  Distribution distribution(root_, settings_, std::move(ledger), std::move(errors), std::move(reporter));
-  GW_TRY(distribution.begin());
-  distribution.report();
+  HandOver hand_over(root_, settings_, std::move(ledger), std::move(errors), std::move(reporter),
+                     Destinations(root_, common_.config, common_.config_given));
+  GW_TRY(hand_over.begin());
+  hand_over.report();
   event(Level::info, was_standby_ ? "distributor-took-over" : "distributor-started",
         {{"endpoint", settings_.endpoint}, {"concurrency", settings_.concurrency}, {"lease_ms", settings_.lease_ms}});
   if (!was_standby_) GW_TRY(print_ready("ready active"));
-  GW_TRY(distribute(distribution));
+  GW_TRY(distribute(hand_over));
   event(Level::info, "distributor-stopped", {{"endpoint", settings_.endpoint}});
   return ExitCode::ok;
 }
@@ -129,7 +132,7 @@ Result<ExitCode> Process::run(const std::string& error_queue) {
 }  // namespace
 
 Result<ExitCode> run_distributor(const RunOptions& options, const CommonOptions& common) {
-  GW_TRY_ASSIGN(DistributionSettings settings, make_settings(options, common));
+  GW_TRY_ASSIGN(HandOverSettings settings, make_settings(options, common));
   ConfigWatch config(common.config, common.config_given);
   GW_TRY(config.read());
   GW_TRY_ASSIGN(std::unique_ptr<Root> root, open_root(common, true));
@@ -138,7 +141,7 @@ Result<ExitCode> run_distributor(const RunOptions& options, const CommonOptions&
     ~ForgetRoot() { Signals::on_signal({}); }
   } forget;
   Signals::install();
-  return Process(*root, std::move(settings), std::move(config)).run(options.error_queue);
+  return Process(*root, std::move(settings), common, std::move(config)).run(options.error_queue);
 }
 
 }  // namespace gw::distributor

@@ -13,6 +13,8 @@ namespace {
 
 using Verdict = AttemptEnd::Verdict;
 
+constexpr size_t together_max = worker_capacity_max;
+
 std::string_view without_line_end(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
   return text;
@@ -64,6 +66,7 @@ Settler::Settled& Settler::note(const Claim& claim, AttemptEnd&& end) {
   settled.outcome = outcome_word(end.verdict);
   settled.ended_at_ms = now_ms();
   settled.end = std::move(end);
+  if (options_.enlistment) settled.hand_out = Enlistment::hand_out_of(claim.message());
   ++pending_messages_;
   pending_bytes_ += settled.body_bytes;
   return settled;
@@ -80,18 +83,23 @@ void Settler::add(Claim&& claim, AttemptEnd&& end) {
   Transaction& transaction = transactions_.emplace_back();
   switch (verdict) {
     case Verdict::done:
-      if (auto fine = acknowledge(std::move(claim), transaction, settled); !fine) {
+      settled.leaves = true;
+      if (settled.hand_out && settled.end.sends.empty() && !audit_ && settled_together_.size() < together_max) {
+        together_.ack(std::move(claim));
+        settled_together_.push_back(settled_.size() - 1);
+      } else if (auto fine = acknowledge(std::move(claim), transaction, settled); !fine) {
         // A queue that a send goes to is not there: the attempt failed.
         settled.end.what = "held messages were not sent: " + fine.error().text;
         settled.end.exception_type = "Gatepost.HandlerFailed";
         transaction = {};
+        settled.leaves = false;
         ++failed_in_a_row_;
         try_again(std::move(claim), transaction, settled, true);
       }
       break;
     case Verdict::failed: try_again(std::move(claim), transaction, settled, false); break;
     case Verdict::later: try_again(std::move(claim), transaction, settled, true); break;
-    case Verdict::rejected: move_to_errors(std::move(claim), transaction, settled.end); settled.to_errors = true; break;
+    case Verdict::rejected: move_to_errors(std::move(claim), transaction, settled.end); settled.to_errors = settled.leaves = true; break;
     case Verdict::interrupted:
     case Verdict::given_back:
       if (options_.once) had_attempt_.insert(settled.info.seq);
@@ -99,6 +107,15 @@ void Settler::add(Claim&& claim, AttemptEnd&& end) {
       claim.release();
       break;
   }
+  const bool failed = verdict == Verdict::failed || verdict == Verdict::later || verdict == Verdict::rejected;
+  if (options_.enlistment && failed) options_.enlistment->attempt_failed();
+  give_back(transaction, settled);
+}
+
+// Exactly one return for each hand-out, in the commit that takes its message away.
+void Settler::give_back(Transaction& transaction, const Settled& settled) {
+  if (!settled.hand_out || !settled.leaves || transaction.empty()) return;
+  options_.enlistment->give_back(transaction, {*settled.hand_out}, settled.to_errors ? 0 : 1);
 }
 
 void Settler::reject(Claim&& claim, const std::string& exception_type, const std::string& why) {
@@ -109,14 +126,20 @@ void Settler::reject(Claim&& claim, const std::string& exception_type, const std
   end.exception_type = exception_type;
   Settled& settled = note(claim, std::move(end));
   settled.outcome.clear();
-  settled.to_errors = true;
-  move_to_errors(std::move(claim), transactions_.emplace_back(), settled.end);
+  settled.to_errors = settled.leaves = true;
+  Transaction& transaction = transactions_.emplace_back();
+  move_to_errors(std::move(claim), transaction, settled.end);
+  give_back(transaction, settled);
 }
 
 void Settler::consume(Claim&& claim) {
   attempts_.end(claim.info());
-  note(claim, {}).outcome.clear();
-  transactions_.emplace_back().ack(std::move(claim));
+  Settled& settled = note(claim, {});
+  settled.outcome.clear();
+  settled.leaves = true;
+  Transaction& transaction = transactions_.emplace_back();
+  transaction.ack(std::move(claim));
+  give_back(transaction, settled);
 }
 
 void Settler::move_to_errors(Claim&& claim, Transaction& transaction, const AttemptEnd& end) {
@@ -132,6 +155,7 @@ void Settler::move_to_errors(Claim&& claim, Transaction& transaction, const Atte
   failure.processing_machine = root_.machine();
   failure.at_us = now_us();
   add_failure_headers(message.headers, failure);
+  remove_hand_out(message.headers);
   transaction.ack(std::move(claim));
   transaction.put(errors_, std::move(message), for_a_person(expires));
 }
@@ -152,6 +176,7 @@ Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settl
     copy.headers.set("NServiceBus.ProcessingEnded", format_nsb_time(settled.ended_at_ms * 1000));
     copy.headers.set(header::processing_endpoint, options_.endpoint);
     copy.headers.set(header::processing_machine, root_.machine());
+    remove_hand_out(copy.headers);
     transaction.put(*audit_, std::move(copy), for_a_person(claim.info().expires_at_ms));
   }
   transaction.ack(std::move(claim));
@@ -161,7 +186,7 @@ Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settl
 void Settler::try_again(Claim&& claim, Transaction& transaction, Settled& settled, bool skip_immediate) {
   settled.next = next_step(options_.schedule, settled.info, skip_immediate, settled.end.delay_ms, settled.ended_at_ms);
   if (settled.next.kind == NextStep::Kind::error) {
-    settled.to_errors = true;
+    settled.to_errors = settled.leaves = true;
     settled.outcome = "error-queue";
     return move_to_errors(std::move(claim), transaction, settled.end);
   }
@@ -223,7 +248,14 @@ void Settler::begin_commit() {
   for (size_t i = 0; i < transactions_.size(); ++i) {
     if (transactions_[i].empty()) continue;
     transactions.push_back(std::move(transactions_[i]));
-    batch.index.push_back(i);
+    batch.index.push_back({i});
+  }
+  if (!settled_together_.empty()) {
+    std::vector<HandOut> hand_outs;
+    for (size_t i : settled_together_) hand_outs.push_back(*settled_[i].hand_out);
+    options_.enlistment->give_back(together_, hand_outs, hand_outs.size());
+    transactions.push_back(std::exchange(together_, {}));
+    batch.index.push_back(std::exchange(settled_together_, {}));
   }
   batch.settled = std::exchange(settled_, {});
   transactions_.clear();
@@ -242,9 +274,10 @@ Result<void> Settler::end_commit(Batch&& batch, CommitThread::Results&& results)
     if (results[i]) continue;
     Error& error = results[i].error();
     if (error.code == ExitCode::not_now || error.code == ExitCode::no_input || error.code == ExitCode::bad_data) {
-      if (auto refused = refuse(batch.settled[batch.index[i]], error); !refused && !fatal) fatal = std::move(refused).error();
+      for (size_t one : batch.index[i])
+        if (auto refused = refuse(batch.settled[one], error); !refused && !fatal) fatal = std::move(refused).error();
     } else {
-      in_doubt[batch.index[i]] = true;
+      for (size_t one : batch.index[i]) in_doubt[one] = true;
       if (!fatal) fatal = std::move(error);
     }
   }

@@ -11,6 +11,7 @@
 
 #include "attempt_table.hpp"
 #include "commit_thread.hpp"
+#include "enlistment.hpp"
 #include "handling_times.hpp"
 #include "held_sends.hpp"
 #include "job_log.hpp"
@@ -50,6 +51,7 @@ struct SettlerOptions {
   std::string endpoint, command;
   bool once = false;  ///< keep the numbers of failed messages
   std::vector<std::shared_ptr<HandlingTimes>> times;  ///< where it is counted how long messages took
+  Enlistment* enlistment = nullptr;  ///< gets back what it handed out, in the same commit; nullptr: there is no distributor
 };
 
 class Settler {
@@ -61,7 +63,7 @@ class Settler {
   void add(Claim&& claim, AttemptEnd&& end);
   /// To the error queue without an attempt: interrupted too often, expired, or not to be given to any handler.
   void reject(Claim&& claim, const std::string& exception_type, const std::string& why);
-  /// Acknowledges a control message, which no handler gets.
+  /// Acknowledges a message to the worker itself, which no handler gets.
   void consume(Claim&& claim);
   /// Never waits. Tells of what has become durable and, when no commit is under way, begins one of all that was added. What the queue
   /// refuses for now is given back and refused() goes up. Other errors end the worker.
@@ -95,15 +97,18 @@ class Settler {
     bool to_errors = false;
     int64_t sent_at_ms = 0, ended_at_ms = 0;
     uint64_t body_bytes = 0;
+    std::optional<HandOut> hand_out;
+    bool leaves = false;  // the message leaves the worker's queue: what it was handed out on comes back
   };
   struct Batch {
     std::vector<Settled> settled;
-    std::vector<size_t> index;  // of the settled ones that have a transaction
+    std::vector<std::vector<size_t>> index;  // of the settled ones, for each transaction
   };
   Settled& note(const Claim& claim, AttemptEnd&& end);
   void move_to_errors(Claim&& claim, Transaction& transaction, const AttemptEnd& end);
   Result<void> acknowledge(Claim&& claim, Transaction& transaction, Settled& settled);
   void try_again(Claim&& claim, Transaction& transaction, Settled& settled, bool skip_immediate);
+  void give_back(Transaction& transaction, const Settled& settled);
   void begin_commit();
   Result<void> end_commit(Batch&& batch, CommitThread::Results&& results);
   Result<void> refuse(Settled& settled, const Error& error);
@@ -119,6 +124,8 @@ class Settler {
   SettlerOptions options_;
   std::vector<Transaction> transactions_;
   std::vector<Settled> settled_;  // parallel to transactions_
+  Transaction together_;          // acknowledgements with nothing but a token beside them share one, and one control message
+  std::vector<size_t> settled_together_;
   Batch committing_;
   size_t pending_messages_ = 0;
   uint64_t pending_bytes_ = 0;

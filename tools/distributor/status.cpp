@@ -7,7 +7,7 @@
 
 #include "current_table.hpp"
 #include "diag.hpp"
-#include "distribution.hpp"
+#include "hand_over.hpp"
 #include "json.hpp"
 #include "table.hpp"
 #include "units.hpp"
@@ -33,7 +33,7 @@ Result<std::map<std::string, unsigned>> count_slots(Ledger& ledger) {
   GW_TRY_ASSIGN(auto seqs, ledger.stored_slots());
   for (uint64_t seq : seqs) {
     GW_TRY_ASSIGN(auto found, ledger.storage().read(seq));
-    if (found) ++counts[std::string(found->second.headers.get(gw::header::reply_to_address))];
+    if (found) ++counts[std::string(found->second.headers.get(header::reply_to_address))];
   }
   return counts;
 }

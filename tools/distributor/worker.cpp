@@ -11,6 +11,7 @@
 #include "config_watch.hpp"
 #include "control_receiver.hpp"
 #include "diag.hpp"
+#include "distributor_status.hpp"
 #include "runner.hpp"
 #include "worker_settings.hpp"
 #include "units.hpp"
@@ -29,13 +30,15 @@ constexpr unsigned interruptions_max = 10;
 
 class Worker {
  public:
-  Worker(const WorkerSettings& settings, ConfigWatch config_file, Root& root, Queue queue, AttemptTable& attempts, Settler& settler)
+  Worker(const WorkerSettings& settings, ConfigWatch config_file, Root& root, Queue queue, AttemptTable& attempts, Settler& settler,
+         Enlistment* enlistment)
       : settings_(settings),
         config_file_(std::move(config_file)),
         root_(root),
         queue_(std::move(queue)),
         attempts_(attempts),
         settler_(settler),
+        enlistment_(enlistment),
         bell_(root),
         control_(root, settings.settler.endpoint, queue_.name()) {}
   Result<ExitCode> run(Runner& runner);
@@ -55,6 +58,8 @@ class Worker {
   bool set_apart(Claim& claim);
   void start(Claim&& claim);
   bool apply_control(Claim& claim);
+  static unsigned interruptions_elsewhere(const Message& message);
+  bool master_has_more();
   void wait();
   int64_t wait_limit_ms() const;
   void settle();
@@ -70,6 +75,7 @@ class Worker {
   Queue queue_;
   AttemptTable& attempts_;
   Settler& settler_;
+  Enlistment* enlistment_;  // nullptr: no distributor hands out what it gets
   BellWatch bell_;
   ControlReceiver control_;
   Runner* runner_ = nullptr;
@@ -89,6 +95,7 @@ void Worker::stop(const char* why) {
   stopped_at_ms_ = monotonic_ms();
   if (!finished_)
     event(Level::info, "worker-stopping", {{"queue", queue_.name()}, {"reason", why}, {"in_flight", runner_->in_flight()}});
+  if (enlistment_) enlistment_->leave();  // nothing new comes while the rest is finished
   runner_->finish();
 }
 
@@ -120,7 +127,7 @@ size_t Worker::room() const {
 // --once: what already had its attempt, and what came after the start, is not for this run.
 bool Worker::set_apart(Claim& claim) {
   if (!settings_.once) return false;
-  bool came_later = claim.info().put_at_ms > started_at_ms_;
+  bool came_later = !enlistment_ && claim.info().put_at_ms > started_at_ms_;  // what is handed out comes later by its nature
   if (!came_later && !settler_.had_attempt(claim.seq())) return false;
   if (came_later) closed_ = true;
   apart_.push_back(std::move(claim));
@@ -155,6 +162,10 @@ void Worker::fill() {
 
 // Subscriptions and their like are for us. True: the claim is used up.
 bool Worker::apply_control(Claim& claim) {
+  if (enlistment_ && enlistment_->apply(claim.message())) {
+    settler_.consume(std::move(claim));
+    return true;
+  }
   auto applied = control_.apply(claim.message());
   if (applied && !*applied) return false;
   if (applied) {
@@ -176,10 +187,16 @@ void Worker::start(Claim&& claim) {
   const MessageInfo& info = claim.info();
   if (settings_.keep_expired && root_.expired(info))
     return settler_.reject(std::move(claim), "Gatepost.Expired", "expired at " + format_rfc3339(info.expires_at_ms));
-  if (attempts_.interrupted(info) >= interruptions_max) return settler_.reject(std::move(claim), "Gatepost.Interrupted", "interrupted");
+  if (attempts_.interrupted(info) + interruptions_elsewhere(claim.message()) >= interruptions_max) return settler_.reject(std::move(claim), "Gatepost.Interrupted", "interrupted");
   auto started = runner_->start(std::move(claim), settler_);
   if (!started) return fail(std::move(started).error());
   if (*started == Started::not_now) paused_until_ms_ = monotonic_ms() + pause_ms;
+}
+
+// Which of its attempts were interrupted on other workers, before it was handed to this one.
+unsigned Worker::interruptions_elsewhere(const Message& message) {
+  const std::string* count = message.headers.find(worker_header::interruptions);
+  return count ? static_cast<unsigned>(std::strtoul(count->c_str(), nullptr, 10)) : 0;
 }
 
 // --- waiting ------------------------------------------------------------------------------------------------------------
@@ -190,6 +207,7 @@ int64_t Worker::wait_limit_ms() const {
   if (int64_t next = runner_->next_deadline_ms(); next != INT64_MAX) limit = std::min(limit, next - now);
   if (stopping()) limit = std::min(limit, killed_ ? pause_ms : stopped_at_ms_ + finish_ms - now);
   if (paused_until_ms_ > now) limit = std::min(limit, paused_until_ms_ - now);
+  if (enlistment_) limit = std::min(limit, enlistment_->next_beat_ms() - now);
   if (looked_and_empty_) {
     int64_t due = queue_.next_due_ms(), wall = now_ms();
     if (due != INT64_MAX) limit = std::min(limit, due > wall ? due - wall : overdue_look_ms);
@@ -246,14 +264,25 @@ bool Worker::nothing_left() {
 
 bool Worker::nothing_to_do() {
   if (!bounded() || (!looked_and_empty_ && !closed_)) return false;
+  if (master_has_more()) return false;
   if (settings_.once) return true;
   auto status = queue_.status();
   if (!status) fail(std::move(status).error());
   return fatal_ || status->ready + status->claimed + status->deferred == 0;
 }
 
+// Is there something in the queue of the distributor that may still come? Only a master of this machine can be asked.
+bool Worker::master_has_more() {
+  if (!enlistment_ || !enlistment_->input()) return false;
+  auto status = enlistment_->input()->status();
+  if (!status) return fail(std::move(status).error()), false;
+  if (settings_.drain) return status->ready + status->claimed + status->deferred > 0;
+  return status->ready > 0 && root_.singleton(distributor_lock(enlistment_->endpoint())).pid != 0;
+}
+
 Result<ExitCode> Worker::result() {
   apart_.clear();
+  if (enlistment_) enlistment_->leave();
   event(Level::info, "worker-stopped",
         {{"queue", queue_.name()}, {"handled", settler_.acked()}, {"failed", settler_.failed()}, {"to_error_queue", settler_.to_error_queue()}});
   if (fatal_) return *std::move(fatal_);
@@ -276,6 +305,7 @@ Result<ExitCode> Worker::run(Runner& runner) {
   runner_ = &runner;
   maintained_at_ms_ = monotonic_ms();
   attempts_.tidy(queue_);
+  if (enlistment_) GW_TRY(enlistment_->announce());
   if (!bounded()) GW_TRY(print_ready("ready"));
   event(Level::info, "worker-started", {{"queue", queue_.name()}, {"capacity", settings_.capacity}, {"command", settings_.handler.program}});
   for (;;) {
@@ -285,6 +315,7 @@ Result<ExitCode> Worker::run(Runner& runner) {
     if (nothing_left()) return result();
     wait();
     settle();
+    if (enlistment_) enlistment_->beat();
     maintain();
   }
 }
@@ -326,23 +357,29 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   if (!options.job_log.empty()) {
     GW_TRY_ASSIGN(log, JobLog::open(options.job_log));
   }
-  GW_TRY_ASSIGN(std::unique_ptr<Root> root, open_root(common, false));
+  GW_TRY_ASSIGN(std::unique_ptr<Root> root, open_root(common, settings.master.has_value()));
   settings.handler.root = root->path();
   GW_TRY_ASSIGN(settings.handler.program, find_program(options.command[0]));
-  GW_TRY_ASSIGN(Queue queue, root->queue(options.queue));
+  GW_TRY_ASSIGN(Queue queue, settings.master ? root->create_queue(settings.queue) : root->queue(settings.queue));
   GW_TRY_ASSIGN(Queue errors, root->create_queue(options.error_queue));
   std::optional<Queue> audit;
   if (!options.audit.empty()) {
     GW_TRY_ASSIGN(audit, root->create_queue(options.audit));
   }
-  GW_TRY_ASSIGN(std::unique_ptr<AttemptTable> attempts, AttemptTable::open(root->path(), options.queue));
+  GW_TRY_ASSIGN(std::unique_ptr<AttemptTable> attempts, AttemptTable::open(root->path(), settings.queue));
   GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> scratch, ScratchDir::create());
   GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> outboxes, make_outboxes(root->path()));
   settings.handler.outboxes = outboxes.get();
-  settings.settler.times = open_times(root->path(), {options.queue});
+  settings.settler.times = open_times(root->path(), {settings.queue});
+  Destinations destinations(*root, common.config, common.config_given);
+  std::unique_ptr<Enlistment> enlistment;
+  if (settings.master) {
+    GW_TRY_ASSIGN(enlistment, Enlistment::open(*root, queue, *settings.master, destinations));
+    settings.settler.enlistment = enlistment.get();
+  }
   Signals::install();
   Settler settler(*root, queue, errors, audit, *attempts, std::move(log), settings.settler);
-  Worker worker(settings, std::move(config_file), *root, queue, *attempts, settler);
+  Worker worker(settings, std::move(config_file), *root, queue, *attempts, settler, enlistment.get());
   auto give_up = [&worker] { return worker.out_of_time(); };
   std::unique_ptr<Runner> runner = settings.stream ? make_stream_runner(settings.handler, *attempts, *root, settings.binary)
                                                    : make_process_runner(settings.handler, *scratch, *attempts, give_up);

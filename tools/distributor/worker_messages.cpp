@@ -48,9 +48,9 @@ Error foreign(const std::string& why) { return Error{ExitCode::bad_data, 0, "not
 
 Message control_base() {
   Message message;
-  message.headers.set(gw::header::message_id, new_message_id());
-  message.headers.set(header::control_message, "True");
-  message.headers.set(gw::header::time_sent, format_nsb_time(now_us()));
+  message.headers.set(header::message_id, new_message_id());
+  message.headers.set(worker_header::control_message, "True");
+  message.headers.set(header::time_sent, format_nsb_time(now_us()));
   return message;
 }
 
@@ -71,93 +71,93 @@ std::optional<HandOut> parse_hand_out(std::string_view text) {
 }
 
 void remove_hand_out(Headers& headers) {
-  headers.remove(header::hand_out);
-  headers.remove(header::session);
-  headers.remove(header::interruptions);
+  headers.remove(worker_header::hand_out);
+  headers.remove(worker_header::session);
+  headers.remove(worker_header::interruptions);
 }
 
 Message to_message(const ControlMessage& control) {
   Message message = control_base();
   Headers& headers = message.headers;
   auto of_worker = [&] {
-    headers.set(gw::header::reply_to_address, control.worker);
-    headers.set(header::session, control.session);
+    headers.set(header::reply_to_address, control.worker);
+    headers.set(worker_header::session, control.session);
   };
   switch (control.kind) {
     case Kind::starting:
       of_worker();
-      headers.set(header::starting, "True");
-      headers.set(header::capacity_available, std::to_string(control.capacity));
-      if (control.lists) headers.set(header::hand_outs, "");
+      headers.set(worker_header::starting, "True");
+      headers.set(worker_header::capacity_available, std::to_string(control.capacity));
+      if (control.lists) headers.set(worker_header::hand_outs, "");
       break;
     case Kind::returned:
       of_worker();
-      headers.set(header::capacity_available, std::to_string(control.hand_outs.empty() ? control.capacity : control.hand_outs.size()));
-      if (!control.hand_outs.empty()) headers.set(header::hand_outs, list_of(control.hand_outs));
-      if (control.done > 0) headers.set(header::done, std::to_string(control.done));
+      headers.set(worker_header::capacity_available, std::to_string(control.hand_outs.empty() ? control.capacity : control.hand_outs.size()));
+      if (!control.hand_outs.empty()) headers.set(worker_header::hand_outs, list_of(control.hand_outs));
+      if (control.done > 0) headers.set(worker_header::done, std::to_string(control.done));
       break;
     case Kind::heartbeat:
       of_worker();
-      headers.set(header::heartbeat, "True");
-      if (control.lists) headers.set(header::holding, list_of(control.hand_outs));
+      headers.set(worker_header::heartbeat, "True");
+      if (control.lists) headers.set(worker_header::holding, list_of(control.hand_outs));
       break;
     case Kind::stopping:
       of_worker();
-      headers.set(header::stopping, "True");
+      headers.set(worker_header::stopping, "True");
       break;
-    case Kind::unregister: headers.set(header::unregister, control.worker); break;
-    case Kind::drain: headers.set(header::drain, control.worker); break;
-    case Kind::resume: headers.set(header::resume, control.worker); break;
+    case Kind::unregister: headers.set(worker_header::unregister, control.worker); break;
+    case Kind::drain: headers.set(worker_header::drain, control.worker); break;
+    case Kind::resume: headers.set(worker_header::resume, control.worker); break;
   }
-  if (control.failed > 0) headers.set(header::failed, std::to_string(control.failed));
+  if (control.failed > 0) headers.set(worker_header::failed, std::to_string(control.failed));
   return message;
 }
 
 Result<ControlMessage> parse_control(const Message& message) {
   const Headers& headers = message.headers;
-  if (!is_true(headers, header::control_message)) return foreign("no header NServiceBus.ControlMessage");
+  if (!is_true(headers, worker_header::control_message)) return foreign("no header NServiceBus.ControlMessage");
   ControlMessage control;
-  for (auto [name, kind] : {std::pair{header::unregister, Kind::unregister}, {header::drain, Kind::drain}, {header::resume, Kind::resume}}) {
+  for (auto [name, kind] : {std::pair{worker_header::unregister, Kind::unregister}, {worker_header::drain, Kind::drain}, {worker_header::resume, Kind::resume}}) {
     if (!headers.find(name)) continue;
     control.kind = kind;
     control.worker = headers.get(name);
     if (control.worker.empty()) return foreign("header " + std::string(name) + " names no worker");
     return control;
   }
-  control.worker = headers.get(gw::header::reply_to_address);
-  control.session = headers.get(header::session);
+  control.worker = headers.get(header::reply_to_address);
+  control.session = headers.get(worker_header::session);
   if (control.worker.empty()) return foreign("no header NServiceBus.ReplyToAddress");
-  const std::string *list = headers.find(header::hand_outs), *held = headers.find(header::holding);
+  const std::string *list = headers.find(worker_header::hand_outs), *held = headers.find(worker_header::holding);
   if (list || held) {
     auto parsed = parse_list(list ? *list : *held);
     if (!parsed) return foreign("cannot read its list of hand-outs");
     control.hand_outs = *std::move(parsed);
     control.lists = true;
   }
-  control.done = number<uint64_t>(headers.get(header::done)).value_or(0);
-  control.failed = number<uint64_t>(headers.get(header::failed)).value_or(0);
-  if (headers.find(header::heartbeat) || headers.find(header::stopping)) {
-    control.kind = headers.find(header::heartbeat) ? Kind::heartbeat : Kind::stopping;
+  control.done = number<uint64_t>(headers.get(worker_header::done)).value_or(0);
+  control.failed = number<uint64_t>(headers.get(worker_header::failed)).value_or(0);
+  if (headers.find(worker_header::heartbeat) || headers.find(worker_header::stopping)) {
+    control.kind = headers.find(worker_header::heartbeat) ? Kind::heartbeat : Kind::stopping;
     return control;
   }
-  if (!headers.find(header::capacity_available)) return foreign("it says nothing that a distributor knows");
-  auto capacity = number<unsigned>(headers.get(header::capacity_available));
+  if (!headers.find(worker_header::capacity_available)) return foreign("it says nothing that a distributor knows");
+  auto capacity = number<unsigned>(headers.get(worker_header::capacity_available));
   if (!capacity || *capacity > worker_capacity_max)
-    return foreign("'" + std::string(headers.get(header::capacity_available)) + "' is not a capacity: expected 0 to " + std::to_string(worker_capacity_max));
+    return foreign("'" + std::string(headers.get(worker_header::capacity_available)) + "' is not a capacity: expected 0 to " + std::to_string(worker_capacity_max));
   control.capacity = *capacity;
-  control.kind = is_true(headers, header::starting) ? Kind::starting : Kind::returned;
+  control.kind = is_true(headers, worker_header::starting) ? Kind::starting : Kind::returned;
   return control;
 }
 
 Message lease_message(int64_t lease_ms) {
   Message message = control_base();
-  message.headers.set(header::lease, std::to_string(lease_ms) + "ms");
+  message.headers.set(worker_header::lease, std::to_string(lease_ms) + "ms");
   return message;
 }
 
 std::optional<int64_t> parse_lease(const Message& message) {
-  if (!message.headers.find(header::lease)) return std::nullopt;
-  auto lease = parse_duration_ms(message.headers.get(header::lease));
+  if (!message.headers.find(worker_header::lease)) return std::nullopt;
+  auto lease = parse_duration_ms(message.headers.get(worker_header::lease));
   if (!lease || *lease <= 0) return std::nullopt;
   return *lease;
 }

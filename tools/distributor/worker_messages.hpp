@@ -13,7 +13,7 @@
 
 namespace gw::distributor {
 
-namespace header {
+namespace worker_header {
 inline constexpr std::string_view control_message = "NServiceBus.ControlMessage";
 inline constexpr std::string_view capacity_available = "NServiceBus.Distributor.WorkerCapacityAvailable";
 inline constexpr std::string_view session = "NServiceBus.Distributor.WorkerSessionId";
@@ -30,7 +30,7 @@ inline constexpr std::string_view drain = "Gatepost.DrainWorker";
 inline constexpr std::string_view resume = "Gatepost.ResumeWorker";
 inline constexpr std::string_view lease = "Gatepost.Distributor.Lease";   ///< to a worker: how long it may be silent
 inline constexpr std::string_view interruptions = "Gatepost.Interruptions";  ///< of attempts on workers that died
-}  // namespace header
+}  // namespace worker_header
 
 /// The queues of an endpoint with a distributor.
 std::string control_queue(std::string_view endpoint);

@@ -13,14 +13,12 @@ constexpr unsigned capacity_max = 1000, stream_capacity_default = 256;
 Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
 
 Result<void> check_options(const WorkerOptions& options) {
-  if (options.queue.empty()) return usage("--queue is required");
+  if (options.queue.empty() && options.master.empty()) return usage("--queue or --master is required");
   if (options.command.empty()) return usage("no command is given: expected -- CMD [ARG...]");
   if (options.once && options.drain) return usage("--once and --drain exclude each other");
   if (options.capacity.has_value() && (*options.capacity == 0 || *options.capacity > capacity_max)) return usage("--capacity: expected 1 to " + std::to_string(capacity_max));
-  for (const std::string* name : {&options.queue, &options.error_queue}) GW_TRY(check_queue_name(*name));
+  GW_TRY(check_queue_name(options.error_queue));
   if (!options.audit.empty()) GW_TRY(check_queue_name(options.audit));
-  if (options.error_queue == options.queue || options.audit == options.queue)
-    return usage("the queue '" + options.queue + "' cannot be its own error or audit queue");
   if (!options.on_expire.empty() && options.on_expire != "drop" && options.on_expire != "error")
     return usage("'" + options.on_expire + "' is not a value of --on-expire: expected drop or error");
   if (!options.stream.empty() && options.stream != "lines" && options.stream != "binary")
@@ -31,6 +29,27 @@ Result<void> check_options(const WorkerOptions& options) {
   const uint64_t attempts = (uint64_t{options.retries} + 1) * (uint64_t{options.immediate_retries} + 1);
   if (attempts > attempts_max)
     return usage("--retries and --immediate-retries make " + std::to_string(attempts) + " attempts: at most " + std::to_string(attempts_max));
+  return {};
+}
+
+// The queue has the endpoint's name, because its messages are that endpoint's.
+Result<void> set_queue(const WorkerOptions& options, WorkerSettings& settings) {
+  settings.queue = options.queue;
+  settings.handler.endpoint = options.queue;
+  if (!options.master.empty()) {
+    auto master = parse_address(options.master);
+    if (!master) return Error{ExitCode::usage, 0, "--master: " + master.error().text};
+    GW_TRY(check_queue_name(control_queue(master->queue)));
+    if (settings.queue.empty()) settings.queue = master->queue + ".worker";
+    if (settings.queue == master->queue) return usage("--queue '" + options.queue + "' is the queue of the master: a worker takes from one of its own");
+    settings.handler.endpoint = master->queue;
+    settings.master = EnlistmentSettings{*std::move(master), settings.queue, settings.capacity};
+  }
+  GW_TRY(check_queue_name(settings.queue));
+  settings.handler.queue = settings.queue;
+  settings.settler.endpoint = settings.handler.endpoint;
+  if (options.error_queue == settings.queue || options.audit == settings.queue)
+    return usage("the queue '" + settings.queue + "' cannot be its own error or audit queue");
   return {};
 }
 
@@ -54,14 +73,13 @@ Result<WorkerSettings> make_worker_settings(const WorkerOptions& options, const 
   schedule.delayed = options.retries;
   schedule.immediate = options.immediate_retries;
   handler.arguments = options.command;
-  handler.queue = handler.endpoint = options.queue;
   handler.body_as_argument = options.body_as_argument;
   // A configuration that is not there must not become one that must be there.
   if (common.config_given || ::access(common.config.c_str(), F_OK) == 0) handler.config = common.config;
-  settings.settler.endpoint = handler.endpoint;
   settings.settler.command = shell_words(options.command);
   settings.settler.once = options.once;
   settings.capacity = options.capacity.has_value() ? *options.capacity : options.stream.empty() ? 1 : stream_capacity_default;
+  GW_TRY(set_queue(options, settings));
   settings.once = options.once;
   settings.drain = options.drain;
   settings.keep_expired = options.on_expire == "error";

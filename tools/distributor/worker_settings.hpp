@@ -1,6 +1,7 @@
 // What a worker was told, checked.
 #pragma once
 
+#include "enlistment.hpp"
 #include "handler.hpp"
 #include "options.hpp"
 #include "settler.hpp"
@@ -11,6 +12,8 @@ namespace gw::distributor {
 struct WorkerSettings {
   HandlerSettings handler;
   SettlerOptions settler;
+  std::string queue;  ///< it takes from
+  std::optional<EnlistmentSettings> master;
   unsigned capacity = 1;
   bool once = false, drain = false, keep_expired = false;
   bool stream = false, binary = false;

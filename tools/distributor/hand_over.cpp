@@ -1,10 +1,10 @@
-#include "distribution.hpp"
+#include "hand_over.hpp"
 
 #include <algorithm>
 
 #include "diag.hpp"
 #include "failure.hpp"
-#include "tool.hpp"
+#include "address.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -21,15 +21,21 @@ constexpr int64_t pause_ms = 1000;
 
 }  // namespace
 
-Distribution::Distribution(Root& root, DistributionSettings settings, Ledger ledger, Queue errors, DistributorReporter reporter)
+// Everything that is the fault of a queue, a message or the configuration, and not of the disk.
+bool may_be_over_soon(const Error& error) {
+  return error.code == ExitCode::not_now || error.code == ExitCode::no_input || error.code == ExitCode::bad_data || error.code == ExitCode::usage || error.code == ExitCode::config;
+}
+
+HandOver::HandOver(Root& root, HandOverSettings settings, Ledger ledger, Queue errors, DistributorReporter reporter, Destinations destinations)
     : root_(root),
       settings_(std::move(settings)),
       ledger_(std::move(ledger)),
       errors_(std::move(errors)),
       reporter_(std::move(reporter)),
+      destinations_(std::move(destinations)),
       batch_(settings_.concurrency) {}
 
-Result<void> Distribution::begin() {
+Result<void> HandOver::begin() {
   // What a distributor that died held, and what it committed without showing it.
   GW_TRY(root_.recover_dead_owners());
   auto before = read_distributor_report(root_, settings_.endpoint);
@@ -44,7 +50,7 @@ Result<void> Distribution::begin() {
 }
 
 // The queues say what is; memory is only a copy of that.
-Result<void> Distribution::reload() {
+Result<void> HandOver::reload() {
   const int64_t now = monotonic_ms();
   std::vector<uint64_t> foreign;
   std::unique_ptr<ReadyTable> before = std::move(table_);
@@ -63,12 +69,12 @@ Result<void> Distribution::reload() {
 }
 
 // Tokens of workers that nobody knows are void; what is no token is for a person.
-Result<void> Distribution::set_foreign_aside(const std::vector<uint64_t>& foreign) {
+Result<void> HandOver::set_foreign_aside(const std::vector<uint64_t>& foreign) {
   for (uint64_t seq : foreign) {
     GW_TRY_ASSIGN(auto claim, ledger_.storage().claim_seq(seq));
     if (!claim) continue;
-    const std::string id = claim->message().id(), worker(claim->message().headers.get(gw::header::reply_to_address));
-    const bool token = claim->message().headers.find(header::session) != nullptr;
+    const std::string id = claim->message().id(), worker(claim->message().headers.get(header::reply_to_address));
+    const bool token = claim->message().headers.find(worker_header::session) != nullptr;
     Turn turn;
     if (token) turn.transaction.ack(*std::move(claim));
     else foreign_control(turn, *std::move(claim), "not a token");
@@ -83,7 +89,7 @@ Result<void> Distribution::set_foreign_aside(const std::vector<uint64_t>& foreig
 
 // --- control messages ---------------------------------------------------------------------------------------------------------
 
-Result<void> Distribution::apply_controls(Turn& turn) {
+Result<void> HandOver::apply_controls(Turn& turn) {
   auto claims = ledger_.control().claim(controls_at_once);
   if (!claims) {
     if (claims.error().code != ExitCode::not_now) return std::move(claims).error();
@@ -109,7 +115,7 @@ Result<void> Distribution::apply_controls(Turn& turn) {
   return {};
 }
 
-void Distribution::foreign_control(Turn& turn, Claim&& claim, const std::string& why) {
+void HandOver::foreign_control(Turn& turn, Claim&& claim, const std::string& why) {
   const std::string id = claim.message().id(), queue = claim.queue_name();
   const int64_t expires = claim.info().expires_at_ms;
   Message message = std::move(claim.message());
@@ -130,7 +136,7 @@ void Distribution::foreign_control(Turn& turn, Claim&& claim, const std::string&
   });
 }
 
-void Distribution::apply(Turn& turn, const ControlMessage& control) {
+void HandOver::apply(Turn& turn, const ControlMessage& control) {
   switch (control.kind) {
     case Kind::starting: return apply_starting(turn, control);
     case Kind::returned: return apply_returned(turn, control);
@@ -147,7 +153,7 @@ void Distribution::apply(Turn& turn, const ControlMessage& control) {
   }
 }
 
-void Distribution::apply_starting(Turn& turn, const ControlMessage& control) {
+void HandOver::apply_starting(Turn& turn, const ControlMessage& control) {
   Worker* before = table_->find(control.worker);
   const size_t cleared = before ? before->free.size() : 0;
   table_->starting(control, monotonic_ms(), now_ms());
@@ -165,7 +171,7 @@ void Distribution::apply_starting(Turn& turn, const ControlMessage& control) {
   });
 }
 
-void Distribution::apply_returned(Turn& turn, const ControlMessage& control) {
+void HandOver::apply_returned(Turn& turn, const ControlMessage& control) {
   auto result = table_->returned(control, monotonic_ms());
   for (const HandOut& one : result.ignored)
     turn.said.push_back([this, worker = control.worker, one] {
@@ -182,7 +188,7 @@ void Distribution::apply_returned(Turn& turn, const ControlMessage& control) {
     });
 }
 
-void Distribution::apply_heartbeat(Turn& turn, const ControlMessage& control) {
+void HandOver::apply_heartbeat(Turn& turn, const ControlMessage& control) {
   auto alive = table_->heartbeat(control, monotonic_ms(), settings_.lease_ms);
   if (alive.was_silent)
     turn.said.push_back([this, worker = control.worker] { event(Level::info, "worker-back", {{"endpoint", settings_.endpoint}, {"worker", worker}}); });
@@ -193,7 +199,7 @@ void Distribution::apply_heartbeat(Turn& turn, const ControlMessage& control) {
     });
 }
 
-void Distribution::apply_operator(Turn& turn, const ControlMessage& control) {
+void HandOver::apply_operator(Turn& turn, const ControlMessage& control) {
   bool known = false;
   const char* name = "";
   switch (control.kind) {
@@ -210,17 +216,17 @@ void Distribution::apply_operator(Turn& turn, const ControlMessage& control) {
 
 // --- handing out ------------------------------------------------------------------------------------------------------------------
 
-std::optional<Queue> Distribution::queue_of(Worker& worker) {
-  auto known = queues_.find(worker.name);
-  if (known != queues_.end()) return known->second;
-  auto queue = ledger_.local_queue(worker.name);
-  if (queue) queues_[worker.name] = *queue;
-  return queue;
+Result<Destination> HandOver::destination_of(const Worker& worker) {
+  auto known = workers_.find(worker.name);
+  if (known != workers_.end()) return known->second;
+  GW_TRY_ASSIGN(Destination destination, destinations_.find(worker.name));
+  workers_[worker.name] = destination;
+  return destination;
 }
 
-bool Distribution::may_hand_out() const { return table_->available() > 0; }
+bool HandOver::may_hand_out() const { return table_->available() > 0; }
 
-Result<void> Distribution::hand_out(Turn& turn) {
+Result<void> HandOver::hand_out(Turn& turn) {
   const size_t before = turn.controls + turn.puts + table_->changes(loose_changes_max).size();
   const size_t room = before < targets_max ? (targets_max - before) / 3 : 0;
   const size_t wanted = std::min({table_->available(), size_t{batch_}, room});
@@ -239,11 +245,10 @@ Result<void> Distribution::hand_out(Turn& turn) {
     const HandOut hand_out{taken.slot, work.seq()};
     turn.last_worker = taken.worker->name;
     turn.last_work = work.seq();
-    auto queue = queue_of(*taken.worker);
-    if (!queue) return Error{ExitCode::no_input, 0, "the queue of worker '" + taken.worker->name + "' is not there"};
+    GW_TRY_ASSIGN(Destination destination, destination_of(*taken.worker));
     Message message = std::move(work.message());
-    message.headers.set(header::session, taken.worker->session);
-    message.headers.set(header::hand_out, to_text(hand_out));
+    message.headers.set(worker_header::session, taken.worker->session);
+    message.headers.set(worker_header::hand_out, to_text(hand_out));
     PutOptions options;
     options.expires_at_ms = work.info().expires_at_ms;
     options.failures = work.info().failures;
@@ -252,14 +257,14 @@ Result<void> Distribution::hand_out(Turn& turn) {
         event(Level::debug, "forwarded", {{"endpoint", settings_.endpoint}, {"worker", worker}, {"id", id}, {"hand_out", to_text(hand_out)}});
       });
     turn.transaction.ack(std::move(work));
-    turn.transaction.put(*queue, std::move(message), std::move(options));
+    put_to(turn.transaction, destination, std::move(message), std::move(options));
     ++turn.puts;
     ++turn.works;
   }
   return {};
 }
 
-Result<bool> Distribution::turn() {
+Result<bool> HandOver::turn() {
   if (monotonic_ms() < paused_until_ms_) return false;
   Turn turn;
   if (!separate_ || controls_turn_) GW_TRY(apply_controls(turn));
@@ -270,7 +275,7 @@ Result<bool> Distribution::turn() {
   return commit(turn);
 }
 
-Result<bool> Distribution::commit(Turn& turn) {
+Result<bool> HandOver::commit(Turn& turn) {
   auto changes = table_->changes(loose_changes_max);
   if (turn.controls + turn.works == 0 && changes.empty()) return false;
   GW_TRY_ASSIGN(turn.written, ledger_.write(turn.transaction, turn.puts, std::move(changes)));
@@ -293,15 +298,15 @@ Result<bool> Distribution::commit(Turn& turn) {
   return true;
 }
 
-void Distribution::pause(const Error& error) {
+void HandOver::pause(const Error& error) {
   paused_until_ms_ = monotonic_ms() + pause_ms;
   event(Level::warn, "refused", {{"endpoint", settings_.endpoint}, {"reason", error.text}});
 }
 
 // Nothing of the turn has happened. Smaller turns find out whose fault it is.
-Result<bool> Distribution::refused(Turn& turn, Error&& error) {
+Result<bool> HandOver::refused(Turn& turn, Error&& error) {
   turn.transaction = {};  // what it claimed is free again
-  const bool for_now = error.code == ExitCode::not_now || error.code == ExitCode::no_input || error.code == ExitCode::bad_data;
+  const bool for_now = may_be_over_soon(error);
   if (!for_now) return std::move(error);
   const bool alone = turn.works <= 1 && turn.controls == 0 && !turn.last_worker.empty();
   if (alone && error.code == ExitCode::bad_data) {
@@ -312,7 +317,7 @@ Result<bool> Distribution::refused(Turn& turn, Error&& error) {
   if (alone) {
     event(Level::warn, "worker-blocked", {{"endpoint", settings_.endpoint}, {"worker", turn.last_worker}, {"reason", error.text}});
     blocked_[turn.last_worker] = monotonic_ms() + pause_ms;
-    queues_.erase(turn.last_worker);
+    workers_.erase(turn.last_worker);
   } else if (separate_ && turn.works == 0) {
     pause(error);
   }
@@ -323,7 +328,7 @@ Result<bool> Distribution::refused(Turn& turn, Error&& error) {
   return true;
 }
 
-Result<void> Distribution::reject_work(uint64_t seq, const std::string& why) {
+Result<void> HandOver::reject_work(uint64_t seq, const std::string& why) {
   GW_TRY_ASSIGN(auto claim, ledger_.input().claim_seq(seq));
   if (!claim) return {};
   Turn turn;
@@ -351,12 +356,12 @@ DistributorReport make_report(const std::string& endpoint, ReadyTable& table, co
     row.done = worker->done;
     row.failed = worker->failed;
     auto address = parse_address(worker->name);
-    row.here = address && (address->machine.empty() || address->machine == root.machine());
+    row.here = address && is_here(*address, root.machine());
   }
   return report;
 }
 
-void Distribution::report() {
+void HandOver::report() {
   auto written = reporter_.write(make_report(settings_.endpoint, *table_, root_));
   if (!written && !report_failed_) event(Level::warn, "report-not-written", {{"endpoint", settings_.endpoint}, {"reason", written.error().text}});
   report_failed_ = !written;

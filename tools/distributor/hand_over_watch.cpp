@@ -3,8 +3,8 @@
 
 #include "attempt_table.hpp"
 #include "diag.hpp"
-#include "distribution.hpp"
-#include "tool.hpp"
+#include "hand_over.hpp"
+#include "address.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -18,20 +18,20 @@ constexpr size_t reclaim_at_once = 256;
 
 std::optional<std::string> local_name(const Root& root, const std::string& worker) {
   auto address = parse_address(worker);
-  if (!address || (!address->machine.empty() && address->machine != root.machine())) return std::nullopt;
+  if (!address || !is_here(*address, root.machine())) return std::nullopt;
   return address->queue;
 }
 
 }  // namespace
 
-int64_t Distribution::wait_ms() const {
+int64_t HandOver::wait_ms() const {
   const int64_t now = monotonic_ms();
   int64_t until = watched_at_ms_ + watch_every_ms;
   if (paused_until_ms_ > now) until = std::min(until, paused_until_ms_);
   return std::max<int64_t>(until - now, 1);
 }
 
-Result<bool> Distribution::look_around() {
+Result<bool> HandOver::look_around() {
   const int64_t now = monotonic_ms();
   if (now < watched_at_ms_ + watch_every_ms) return false;
   watched_at_ms_ = now;
@@ -46,7 +46,7 @@ Result<bool> Distribution::look_around() {
   return true;
 }
 
-void Distribution::unblock() {
+void HandOver::unblock() {
   const int64_t now = monotonic_ms();
   const size_t before = blocked_.size();
   std::erase_if(blocked_, [&](const auto& one) { return one.second <= now; });
@@ -56,7 +56,7 @@ void Distribution::unblock() {
     if (Worker* worker = table_->find(name)) table_->block(*worker);
 }
 
-void Distribution::watch_workers() {
+void HandOver::watch_workers() {
   const int64_t now = monotonic_ms();
   for (Worker* worker : table_->workers()) {
     if (worker->gone || worker->plain) continue;
@@ -76,7 +76,7 @@ void Distribution::watch_workers() {
   }
 }
 
-Result<void> Distribution::reclaim_all() {
+Result<void> HandOver::reclaim_all() {
   if (monotonic_ms() < reclaim_at_ms_) return {};
   reclaim_at_ms_ = monotonic_ms() + reclaim_again_ms;
   for (Worker* worker : table_->workers()) {
@@ -87,7 +87,7 @@ Result<void> Distribution::reclaim_all() {
 }
 
 // Moves what was handed to a dead worker back into the endpoint's queue, so that others get it. What somebody still holds stays.
-Result<void> Distribution::reclaim(Worker& worker) {
+Result<void> HandOver::reclaim(Worker& worker) {
   const std::string name = worker.name;
   auto here = local_name(root_, name);
   std::optional<Queue> queue = here ? ledger_.local_queue(name) : std::nullopt;
@@ -107,7 +107,7 @@ Result<void> Distribution::reclaim(Worker& worker) {
   };
   for (uint64_t seq : seqs) {
     GW_TRY_ASSIGN(auto found, queue->read(seq));
-    if (!found || !parse_hand_out(found->second.headers.get(header::hand_out))) continue;
+    if (!found || !parse_hand_out(found->second.headers.get(worker_header::hand_out))) continue;
     GW_TRY_ASSIGN(auto claim, queue->claim_seq(seq));
     if (!claim) {
       ++left;
@@ -127,7 +127,7 @@ Result<void> Distribution::reclaim(Worker& worker) {
 }
 
 // One commit. False: not now.
-Result<bool> Distribution::take_back(const Queue& queue, std::vector<Claim>&& claims) {
+Result<bool> HandOver::take_back(const Queue& queue, std::vector<Claim>&& claims) {
   std::unique_ptr<AttemptTable> attempts;
   if (auto opened = AttemptTable::open(root_.path(), queue.name())) attempts = *std::move(opened);
   Transaction transaction;
@@ -135,11 +135,11 @@ Result<bool> Distribution::take_back(const Queue& queue, std::vector<Claim>&& cl
   for (Claim& claim : claims) {
     const MessageInfo info = claim.info();
     Message message = std::move(claim.message());
-    auto hand_out = parse_hand_out(message.headers.get(header::hand_out));
+    auto hand_out = parse_hand_out(message.headers.get(worker_header::hand_out));
     unsigned interrupted = attempts ? attempts->interrupted(info) : 0;
-    if (auto before = message.headers.find(header::interruptions)) interrupted += static_cast<unsigned>(std::strtoul(before->c_str(), nullptr, 10));
+    if (auto before = message.headers.find(worker_header::interruptions)) interrupted += static_cast<unsigned>(std::strtoul(before->c_str(), nullptr, 10));
     remove_hand_out(message.headers);
-    if (interrupted > 0) message.headers.set(header::interruptions, std::to_string(interrupted));
+    if (interrupted > 0) message.headers.set(worker_header::interruptions, std::to_string(interrupted));
     PutOptions options;
     options.failures = info.failures;
     options.due_at_ms = info.due_at_ms;
@@ -157,7 +157,7 @@ Result<bool> Distribution::take_back(const Queue& queue, std::vector<Claim>&& cl
   }
   auto result = root_.commit(std::move(transaction));
   if (!result) {
-    if (result.error().code != ExitCode::not_now && result.error().code != ExitCode::no_input && result.error().code != ExitCode::bad_data) return std::move(result).error();
+    if (!may_be_over_soon(result.error())) return std::move(result).error();
     pause(result.error());
     GW_TRY(reload());
     return false;
@@ -167,7 +167,7 @@ Result<bool> Distribution::take_back(const Queue& queue, std::vector<Claim>&& cl
 }
 
 // The storage queue is open to everybody: what somebody took out of it or put into it does not stay unnoticed.
-Result<void> Distribution::audit() {
+Result<void> HandOver::audit() {
   GW_TRY_ASSIGN(auto seqs, ledger_.stored_slots());
   const std::vector<uint64_t> known = table_->slots();
   const std::set<uint64_t> there(seqs.begin(), seqs.end());
@@ -187,14 +187,13 @@ Result<void> Distribution::audit() {
 }
 
 // So that workers report often enough.
-void Distribution::tell_leases() {
+void HandOver::tell_leases() {
   for (Worker* worker : table_->workers()) {
     if (worker->lease_ms == settings_.lease_ms || worker->plain || worker->gone || worker->unregistered) continue;
-    auto queue = queue_of(*worker);
-    if (!queue) continue;
+    auto destination = destination_of(*worker);
+    if (!destination) continue;
     Transaction transaction;
-    PutOptions options;
-    transaction.put(*queue, lease_message(settings_.lease_ms), std::move(options));
+    put_to(transaction, *destination, lease_message(settings_.lease_ms));
     if (root_.commit(std::move(transaction))) table_->told_lease(*worker, settings_.lease_ms);  // its record follows in the next turn
   }
 }

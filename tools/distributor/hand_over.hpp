@@ -7,22 +7,23 @@
 #include <string>
 #include <vector>
 
+#include "address.hpp"
 #include "distributor_status.hpp"
 #include "ledger.hpp"
 #include "queue.hpp"
 
 namespace gw::distributor {
 
-struct DistributionSettings {
+struct HandOverSettings {
   std::string endpoint;
   unsigned concurrency = 256;  ///< messages handed out in one turn
   int64_t lease_ms = 30'000;
   bool verbose = false;        ///< events for each message
 };
 
-class Distribution {
+class HandOver {
  public:
-  Distribution(Root& root, DistributionSettings settings, Ledger ledger, Queue errors, DistributorReporter reporter);
+  HandOver(Root& root, HandOverSettings settings, Ledger ledger, Queue errors, DistributorReporter reporter, Destinations destinations);
 
   /// Reads what there is. Call once, when no other distributor is active.
   Result<void> begin();
@@ -63,7 +64,7 @@ class Distribution {
   Result<void> set_foreign_aside(const std::vector<uint64_t>& foreign);
   void pause(const Error& error);
 
-  // distribution_watch.cpp
+  // hand_over_watch.cpp
   void unblock();
   void watch_workers();
   Result<void> reclaim_all();
@@ -71,15 +72,16 @@ class Distribution {
   Result<bool> take_back(const Queue& queue, std::vector<Claim>&& claims);
   Result<void> audit();
   void tell_leases();
-  std::optional<Queue> queue_of(Worker& worker);
+  Result<Destination> destination_of(const Worker& worker);
 
   Root& root_;
-  DistributionSettings settings_;
+  HandOverSettings settings_;
   Ledger ledger_;
   Queue errors_;
   DistributorReporter reporter_;
   std::unique_ptr<ReadyTable> table_;
-  std::map<std::string, Queue> queues_;       // of workers
+  Destinations destinations_;
+  std::map<std::string, Destination> workers_;  // where their messages go
   std::map<std::string, int64_t> blocked_;    // workers, and until when (monotonic)
   unsigned batch_ = 1;
   bool separate_ = false;  // something was refused: control messages and hand-outs do not share a turn
@@ -87,6 +89,9 @@ class Distribution {
   int64_t paused_until_ms_ = 0, watched_at_ms_ = 0, audited_at_ms_ = 0, reclaim_at_ms_ = 0;
   bool control_empty_ = false;
 };
+
+/// Not the end of the process: it is tried again.
+bool may_be_over_soon(const Error& error);
 
 /// Applies a control message that nobody stores: for who only wants to know what it leads to.
 void apply_for_show(ReadyTable& table, const ControlMessage& control, int64_t now);
