@@ -1,10 +1,10 @@
 #!/bin/bash
-# The models of the queue's protocols: the full ones have no fault, every seeded error is found. MODEL_FULL=1 explores more states.
+# The models of the protocols: the full ones have no fault, every seeded error is found. MODEL_FULL=1 explores more states.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONDONTWRITEBYTECODE=1
 number=0
-for model in transfer receive handle group_sync; do
+for model in transfer receive handle group_sync distributor; do
     while IFS= read -r line; do
         case $line in
         1..*) continue ;;
