@@ -60,6 +60,14 @@ struct BodyPlan {
 /// The strict rules of the head and its framing (anything that two parsers could read in two ways is refused).
 std::variant<BodyPlan, WireRefusal> check_head(const RequestHead& head);
 
+/// The answer to a request whose own thread has gone on.
+class LateAnswer {
+ public:
+  virtual ~LateAnswer() = default;
+  /// Once; any thread. Nothing of it may be used afterwards.
+  virtual void send(const Answer& answer) = 0;
+};
+
 /// One request and its answer. Used by the one thread that serves it.
 class Exchange {
  public:
@@ -77,6 +85,9 @@ class Exchange {
   virtual void send_continue() = 0;
   /// Once. An error closes the connection, whatever of the body is unread.
   virtual void send(const Answer& answer) = 0;
+  /// Where the body has been read: from here on the answer is given by this, and the request's thread is to return without one.
+  /// It must come. nullptr: not on this connection, answer here.
+  virtual LateAnswer* later() { return nullptr; }
 };
 
 /// True if the query has a key that only web clients send: Message, callback, NServiceBus.*

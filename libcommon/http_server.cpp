@@ -60,9 +60,74 @@ bool is_loose(const mg_request_info& info) {
   return line_end[1] != 0 || line_end[2] != '\r' || line_end[3] != 0;
 }
 
+bool says_close(const RequestHead& head) {
+  auto connection = head.find("Connection");
+  return connection && ::strncasecmp(connection->data(), "close", 5) == 0;
+}
+
+}  // namespace
+
+// One for each thread that serves connections, never freed. The library waits for the next request meanwhile: it must not close the
+// socket, and no other request of the connection may begin, before the answer was sent.
+class ConnectionAnswer : public LateAnswer {
+ public:
+  static ConnectionAnswer& mine() {
+    thread_local auto* mine = new ConnectionAnswer;
+    return *mine;
+  }
+  /// A new connection. Thread of the connection, as all but send().
+  void connection() {
+    socket_ = -1;
+    requests_ = 0;
+    closed_ = false;
+  }
+  /// Returns when nothing is pending. False: the last answer has closed the connection, and what the library has read already of
+  /// further requests does not count.
+  bool wait() {
+    uint32_t state = idle;
+    while ((state = state_.load(std::memory_order_acquire)) != idle) {
+      if (state == pending && !state_.compare_exchange_weak(state, awaited)) continue;
+      state_.wait(awaited, std::memory_order_acquire);
+    }
+    return !closed_;
+  }
+  /// -1: not known. Looked for when a connection has its second request: who sends only one would pay for it and gain nothing.
+  int socket(const Ends& ends) {
+    if (++requests_ == 2) socket_ = find_socket(ends);
+    return socket_;
+  }
+  void begin(Server& server) {
+    server_ = &server;
+    state_.store(pending, std::memory_order_release);
+  }
+  void send(const Answer& answer) override;
+
+ private:
+  enum : uint32_t { idle, pending, awaited };
+  std::atomic<uint32_t> state_{idle};
+  Server* server_ = nullptr;
+  int socket_ = -1;
+  uint64_t requests_ = 0;
+  bool closed_ = false;  // before state_ becomes idle
+};
+
+void ConnectionAnswer::send(const Answer& answer) {
+  Server& server = *server_;
+  const bool closes = answer.close() || server.stopping();
+  const std::string bytes = format_answer(answer, closes, true, now_ms());
+  // An answer is small: a socket that does not take it belongs to a peer that does not read.
+  const ssize_t sent = ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  closed_ = closes || sent != static_cast<ssize_t>(bytes.size());
+  if (closed_) ::shutdown(socket_, SHUT_RDWR);
+  if (state_.exchange(idle, std::memory_order_acq_rel) == awaited) state_.notify_all();
+  server.finished();
+}
+
+namespace {
+
 class LibraryExchange : public Exchange {
  public:
-  LibraryExchange(mg_connection* connection, const mg_request_info& info, const Server& server);
+  LibraryExchange(mg_connection* connection, const mg_request_info& info, Server& server);
   const RequestHead& head() const override { return head_; }
   const std::variant<BodyPlan, WireRefusal>& plan() const override { return plan_; }
   Read read(char* into, size_t room, size_t& got) override;
@@ -72,12 +137,15 @@ class LibraryExchange : public Exchange {
   }
   void send_continue() override;
   void send(const Answer& answer) override;
+  LateAnswer* later() override;
 
   bool answered() const { return answered_; }
   int status() const { return status_; }
   /// Closes after this request, whatever was sent.
   void close();
   bool closes() const { return closes_; }
+  /// later() was used. The answer may have been sent meanwhile.
+  bool late() const { return late_; }
   /// Of the connection; 0: not known.
   uint64_t bytes_taken() const { return chunked_ || info_.is_ssl ? 0 : head_.bytes + received_; }
 
@@ -87,10 +155,10 @@ class LibraryExchange : public Exchange {
 
   mg_connection* connection_;
   const mg_request_info& info_;
-  const Server& server_;
+  Server& server_;
   RequestHead head_;
   std::variant<BodyPlan, WireRefusal> plan_;
-  bool chunked_ = false, ended_ = false, answered_ = false, closes_ = false;
+  bool chunked_ = false, ended_ = false, answered_ = false, late_ = false, closes_ = false;
   uint64_t length_ = 0, received_ = 0;
   int64_t silent_since_ms_ = 0;
   size_t ask_ = read_bytes_min;
@@ -102,7 +170,7 @@ std::vector<HeadField>& field_buffer() {
   return fields;
 }
 
-LibraryExchange::LibraryExchange(mg_connection* connection, const mg_request_info& info, const Server& server)
+LibraryExchange::LibraryExchange(mg_connection* connection, const mg_request_info& info, Server& server)
     : connection_(connection), info_(info), server_(server) {
   auto& fields = field_buffer();
   fields.clear();
@@ -186,12 +254,24 @@ void LibraryExchange::send(const Answer& answer) {
   status_ = answer.status;
   bool unread = !body_read();
   bool closes = answer.close() || server_.stopping() || unread;
-  if (auto connection = head_.find("Connection"); connection && ::strncasecmp(connection->data(), "close", 5) == 0) closes = true;
+  closes |= says_close(head_);
   std::string bytes = format_answer(answer, closes, head_.method != "HEAD", now_ms());
   if (closes) close();
   else Awaited::mine().taken(bytes_taken(), info_.is_ssl ? tls_socket() : -1);
   mg_write(connection_, bytes.data(), bytes.size());
   if (unread) drain(find_socket(ends_of(info_)));
+}
+
+LateAnswer* LibraryExchange::later() {
+  // Another thread must not write where the library may be in TLS.
+  if (info_.is_ssl || chunked_ || !body_read() || head_.version != "1.1" || says_close(head_)) return nullptr;
+  ConnectionAnswer& answer = ConnectionAnswer::mine();
+  if (answer.socket(ends_of(info_)) < 0) return nullptr;
+  answered_ = late_ = true;
+  status_ = 200;
+  Awaited::mine().taken(bytes_taken());
+  answer.begin(server_);
+  return &answer;
 }
 
 }  // namespace
@@ -213,28 +293,38 @@ struct ServerCallbacks {
   static int begin_request(mg_connection* connection) {
     Server& server = server_of(connection);
     const mg_request_info& info = *mg_get_request_info(connection);
+    if (!ConnectionAnswer::mine().wait()) {
+      mg_disable_connection_keep_alive(connection);
+      return 500;
+    }
     server.active_.fetch_add(1, std::memory_order_acq_rel);
     int status;
+    bool late = false;
     {
       Awaited::mine().request(ends_of(info));
       LibraryExchange exchange(connection, info, server);
       server.handler_(exchange);
       if (!exchange.answered()) exchange.close();
+      late = exchange.late();
       status = exchange.status();
       if (exchange.closes()) Awaited::mine().nothing();
       else Awaited::mine().head();
     }
     mg_set_user_connection_data(connection, reinterpret_cast<void*>(monotonic_ms()));
-    server.active_.fetch_sub(1, std::memory_order_acq_rel);
+    if (!late) server.finished();
     return status > 0 ? status : 500;  // never 0: the library would go on with its files
   }
 
   static int init_connection(const mg_connection*, void** data) {
     *data = reinterpret_cast<void*>(monotonic_ms());
     Awaited::mine().connection();
+    ConnectionAnswer::mine().connection();
     return 0;
   }
-  static void connection_close(const mg_connection*) { Awaited::mine().nothing(); }
+  static void connection_close(const mg_connection*) {
+    ConnectionAnswer::mine().wait();
+    Awaited::mine().nothing();
+  }
 
   /// Heads that the library itself refuses.
   static int http_error(mg_connection* connection, int status, const char* text) {

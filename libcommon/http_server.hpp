@@ -51,6 +51,8 @@ class Server {
 
  private:
   friend struct ServerCallbacks;
+  friend class ConnectionAnswer;
+  void finished() { active_.fetch_sub(1, std::memory_order_acq_rel); }
   struct Impl;
   static Result<void> init_library(const std::vector<Listening>& sockets, Impl& impl);
   Handler handler_;

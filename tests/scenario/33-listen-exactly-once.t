@@ -27,6 +27,39 @@ like Apple "$out" 'the first body stays'
 same id-1 "$(ids)" 'one message'
 run_ok queue-inspect purge Store1 --all
 
+# One connection, several requests: sent without waiting for the answers; one that is refused in their midst; one that is left alone.
+cat >several.py <<'PY'
+import socket, sys
+request = open(sys.argv[2], "rb").read()
+def message(number): return request.replace(b"id-1", b"several-%d" % number)
+def other(number): return request.replace(b"id-1", b"several-%d" % number).replace(b"Apple", b"Peach").replace(b"Content-MD5", b"X-No-MD5")
+def connect(): return socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30)
+s = connect()
+s.sendall(b"".join(message(n) for n in (1, 2, 3, 2, 4, 1)))
+data = b""
+while data.count(b"\r\n\r\nOK") < 6: data += s.recv(65536) or sys.exit("closed: %r" % data)
+print(data.count(b"HTTP/1.1 200 OK"))
+s.sendall(message(5) + message(6) + other(3) + message(7))
+data = b""
+while True:
+    more = s.recv(65536)
+    if not more: break
+    data += more
+print(data.count(b"HTTP/1.1 200 OK"), data.count(b"HTTP/1.1 422 same id, other body"))
+s = connect()
+s.sendall(message(8))
+s.recv(65536)
+s.sendall(message(9))
+s.close()
+PY
+run_ok timeout 60 python3 several.py "$a" "$request"
+same $'6\n2 1' "$out"
+all_came() { [ "$(ids | sort)" = "$(seq -f 'several-%g' 1 9 | grep -v 7)" ]; }
+wait_until 10 all_came
+pass 'each of them once, and none after the refusal'
+like 'refused id=several-3 status=422' "$(cat a.err)" 'an event names the refused one'
+run_ok queue-inspect purge Store1 --all
+
 # Two listeners on one store, four senders of the same thousand ids.
 for sender in 1 2 3 4; do
   http "$([ $((sender % 2)) = 0 ] && echo "$a" || echo "$b")" --ids 0 1000 "$request" >"sender-$sender" &
@@ -38,7 +71,7 @@ same "$(seq -f 'bulk-%g' 0 999 | sort)" "$(ids | sort)" 'each id is in the queue
 run_ok queue-inspect check
 run_ok gw-dedup check --endpoint Store1
 run_ok gw-dedup status --endpoint Store1 --json
-like '"rows":1001' "$out"
+like '"rows":1009' "$out"
 run_ok queue-inspect purge Store1 --all
 
 # A listener is killed again and again while senders that retry go on.

@@ -90,6 +90,7 @@ struct Fixture {
   std::unique_ptr<gw::DedupStore> store;
   std::unique_ptr<StoreThread> store_thread;
   std::unique_ptr<DataBus> data_bus;
+  StoreThread afterwards;
   std::unique_ptr<Committer> committer;
   std::unique_ptr<HeldMessages> held;
   std::unique_ptr<Receiver> receiver;
@@ -120,6 +121,7 @@ struct Fixture {
     context.free_bytes = [this] { return free_bytes; };
     context.clock = [this] { return root->clock(); };
     context.committer = committer.get();
+    context.afterwards = &afterwards;
     auto opened_store = gw::DedupStore::open(path + "/root", "Store1", true);
     REQUIRE(opened_store);
     store = *std::move(opened_store);
@@ -692,6 +694,32 @@ TEST_CASE("gw-listen: what waits is committed together, each waiter gets its own
   CHECK(refused == 480);
   CHECK(largest > 1);
   CHECK(batches < 24 * 200);
+}
+
+TEST_CASE("gw-listen: who does not wait for a commit is called in order, while others wait") {
+  Committer committer(
+      [](std::vector<gw::Transaction>&& all) {
+        std::vector<gw::Result<gw::CommitResult>> results;
+        for (size_t i = 0; i < all.size(); ++i) results.push_back(gw::CommitResult{});
+        return results;
+      },
+      [] { return 4u; }, [](const gw::Error&) { std::abort(); });
+  REQUIRE(committer.start());
+  std::vector<int> called;  // by the committer's thread only
+  std::atomic<int> count{0};
+  std::thread waits([&] {
+    for (int i = 0; i < 100; ++i) CHECK(committer.commit(gw::Transaction()));
+  });
+  for (int i = 0; i < 1000; ++i)
+    committer.submit(gw::Transaction(), [&, i](gw::Result<gw::CommitResult>&& result) {
+      if (result) called.push_back(i);
+      ++count;
+      count.notify_one();
+    });
+  waits.join();
+  while (count < 1000) count.wait(count.load());
+  CHECK(called.size() == 1000);
+  CHECK(std::is_sorted(called.begin(), called.end()));
 }
 
 TEST_CASE("gw-listen: what a proxy has done is told") {

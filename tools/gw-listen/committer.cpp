@@ -4,7 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <climits>
+#include <algorithm>
 #include <vector>
 
 namespace gw::listen {
@@ -23,9 +23,10 @@ void futex_wake(std::atomic<uint32_t>& word) {
 
 }  // namespace
 
-// Lives on the stack of the thread that waits.
+// Lives on the stack of the thread that waits; where nobody waits it is serve() that frees it.
 struct Committer::Waiter {
   Transaction transaction;
+  Done done_without;  // set: nobody waits
   Result<CommitResult> result = CommitResult{};
   std::atomic<uint32_t> done{0};
   Waiter* next = nullptr;           // submitted before this one
@@ -62,16 +63,27 @@ void* Committer::thread_main(void* self) {
 Result<CommitResult> Committer::commit(Transaction&& transaction) {
   Waiter waiter;
   waiter.transaction = std::move(transaction);
-  waiting_.fetch_add(1, std::memory_order_relaxed);
-  waiter.next = newest_.load(std::memory_order_relaxed);
-  while (!newest_.compare_exchange_weak(waiter.next, &waiter)) {
-  }
-  if (sleeping_.load() && sleeping_.exchange(0)) futex_wake(sleeping_);
+  enter(waiter);
   while (waiter.done.load(std::memory_order_acquire) == 0) futex_wait(waiter.done, 0);
   // The committer wakes one, who wakes two, who wake four: it can go on with the next batch at once.
   wake(waiter.left);
   wake(waiter.right);
   return std::move(waiter.result);
+}
+
+void Committer::submit(Transaction&& transaction, Done done) {
+  auto waiter = std::make_unique<Waiter>();
+  waiter->transaction = std::move(transaction);
+  waiter->done_without = std::move(done);
+  enter(*waiter.release());
+}
+
+void Committer::enter(Waiter& waiter) {
+  waiting_.fetch_add(1, std::memory_order_relaxed);
+  waiter.next = newest_.load(std::memory_order_relaxed);
+  while (!newest_.compare_exchange_weak(waiter.next, &waiter)) {
+  }
+  if (sleeping_.load() && sleeping_.exchange(0)) futex_wake(sleeping_);
 }
 
 void Committer::wake(Waiter* waiter) {
@@ -119,12 +131,18 @@ void Committer::serve(Waiter* newest) {
     if (!result && result.error().code == ExitCode::io_error) on_doubt_(result.error());
   const size_t n = waiters.size();
   waiting_.fetch_sub(static_cast<unsigned>(n), std::memory_order_relaxed);
-  for (size_t i = 0; i < n; ++i) {
-    waiters[i]->result = std::move(results[n - 1 - i]);
-    waiters[i]->left = 2 * i + 1 < n ? waiters[2 * i + 1] : nullptr;
-    waiters[i]->right = 2 * i + 2 < n ? waiters[2 * i + 2] : nullptr;
+  for (size_t i = 0; i < n; ++i) waiters[i]->result = std::move(results[n - 1 - i]);
+  const auto alone = std::stable_partition(waiters.begin(), waiters.end(), [](const Waiter* w) { return !w->done_without; });
+  const size_t asleep = static_cast<size_t>(alone - waiters.begin());
+  for (size_t i = 0; i < asleep; ++i) {
+    waiters[i]->left = 2 * i + 1 < asleep ? waiters[2 * i + 1] : nullptr;
+    waiters[i]->right = 2 * i + 2 < asleep ? waiters[2 * i + 2] : nullptr;
   }
-  wake(waiters[0]);
+  if (asleep > 0) wake(waiters[0]);
+  for (size_t i = n; i-- > asleep;) {  // oldest first
+    std::unique_ptr<Waiter> waiter(waiters[i]);
+    waiter->done_without(std::move(waiter->result));
+  }
 }
 
 }  // namespace gw::listen

@@ -29,12 +29,16 @@ class Committer {
   Result<void> start();
   /// Returns when the transaction is durable, or why it is not. Any thread, needs little stack.
   Result<CommitResult> commit(Transaction&& transaction);
+  /// The same without waiting: `done` is called on the committer's thread, and must be quick and not commit anything itself.
+  using Done = std::function<void(Result<CommitResult>&&)>;
+  void submit(Transaction&& transaction, Done done);
 
  private:
   struct Waiter;
   static void* thread_main(void* self);
   void run();
   void gather() const;
+  void enter(Waiter& waiter);
   void serve(Waiter* newest);
   static void wake(Waiter* waiter);
 

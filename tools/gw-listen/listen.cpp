@@ -114,6 +114,7 @@ class Listener {
   std::unique_ptr<DedupStore> store_;
   std::optional<StoreThread> store_thread_;
   std::optional<DataBus> data_bus_;
+  std::optional<StoreThread> afterwards_;
   std::optional<Committer> committer_;
   std::optional<HeldMessages> held_;
   std::optional<Receiver> receiver_;
@@ -157,6 +158,8 @@ Result<void> Listener::start() {
   committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); },
                      [this] { return servers_->under_way(); }, &end_in_doubt);
   context.committer = &*committer_;
+  afterwards_.emplace();
+  context.afterwards = &*afterwards_;
   held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
   context.held = &*held_;
   context.stopping = [this] { return servers_->stopping(); };

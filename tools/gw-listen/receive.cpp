@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t read_bytes = 64 * 1024;
 constexpr int64_t slot_wait_ms = 10'000;
+constexpr int comes_later = 0;  // the status of an answer that another thread gives
 constexpr const char* other_md5 = "MD5 hash received does not match hash calculated on server. Please resubmit.";
 constexpr const char* retry_soon = "Retry-After: 5\r\n";
 constexpr const char* retry_when_space = "Retry-After: 60\r\n";
@@ -166,6 +167,7 @@ void Receiver::set_channels(std::vector<Channel> channels) {
 void Receiver::handle(Exchange& exchange) const {
   std::string id;
   Answer answer = route(exchange, id);
+  if (answer.status == comes_later) return;
   if (answer.status >= 400) refused(exchange.head(), answer, id);
   exchange.send(answer);
 }
@@ -487,14 +489,28 @@ std::variant<Receiver::Received, Answer> Receiver::read_body(const Incoming& in)
   return Received{*std::move(body), digests.sha256(), digests.md5()};
 }
 
+// What the answer needs to know of a message that was handed to the committer.
+struct Receiver::Stored {
+  std::string id, from;
+  uint64_t bytes = 0;
+  bool hold = false, properties = false;
+};
+
+namespace {
+
+/// Nothing but the outcome of the commit decides what is sent.
+bool may_answer_late(const Channel& channel, const RequestHead& head) {
+  return !channel.slots && channel.cors_origins.empty() && !head.has_query;
+}
+
+}  // namespace
+
 Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& received) const {
   const WireCall& call = in.call;
-  const std::string_view from = in.exchange.head().from;
   const WireTimes times = wire_times(headers, call, in.date, now_ms());
-  const uint64_t bytes = received.body.size();
-  const bool hold = call.type == WireCall::Type::hold;
+  Stored what{call.id, std::string(in.exchange.head().from), received.body.size(), call.type == WireCall::Type::hold, !call.data_bus_headers.empty()};
   Queue queue = context_.queue;
-  if (hold) {
+  if (what.hold) {
     auto made = context_.held->queue();
     if (!made) return answer_error(made.error());
     queue = *std::move(made);
@@ -506,21 +522,43 @@ Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& receive
   options.dedup = DedupKey{context_.endpoint, context_.endpoint, call.id, received.sha256, first_sent_ms};
   Transaction transaction;
   transaction.put(queue, Message{std::move(headers), std::move(received.body)}, std::move(options));
-  auto committed = context_.committer->commit(std::move(transaction));
+  if (!what.hold && !what.properties && may_answer_late(in.channel, in.exchange.head()))
+    if (LateAnswer* late = in.exchange.later()) {
+      answer_late(*late, std::move(what), std::move(transaction));
+      return refusal(comes_later, {});
+    }
+  return stored(what, context_.committer->commit(std::move(transaction)));
+}
+
+/// The thread of the connection need not be woken for the answer: the next thing it waits for is the next request.
+void Receiver::answer_late(LateAnswer& answer, Stored&& what, Transaction&& transaction) const {
+  context_.committer->submit(std::move(transaction), [this, &answer, what = std::move(what)](Result<CommitResult>&& committed) mutable {
+    if (committed && committed->puts.at(0).outcome == PutOutcome::stored) return answer.send(stored(what, std::move(committed)));
+    context_.afterwards->post([this, &answer, what = std::move(what), committed = std::make_shared<Result<CommitResult>>(std::move(committed))] {
+      const Answer other = stored(what, std::move(*committed));
+      RequestHead head;  // all that is left of it
+      head.from = what.from;
+      if (other.status >= 400) refused(head, other, what.id);
+      answer.send(other);
+    });
+  });
+}
+
+Answer Receiver::stored(const Stored& what, Result<CommitResult>&& committed) const {
   if (!committed) return answer_error(committed.error());
   switch (committed->puts.at(0).outcome) {
     case PutOutcome::stored:
       counts_.delivered.fetch_add(1, std::memory_order_relaxed);
-      event(Level::debug, "received", {{"id", call.id}, {"bytes", bytes}, {"seq", committed->puts[0].seq}, {"from", from}});
-      if (hold || call.data_bus_headers.empty()) return ok();
+      event(Level::debug, "received", {{"id", what.id}, {"bytes", what.bytes}, {"seq", committed->puts[0].seq}, {"from", what.from}});
+      if (what.hold || !what.properties) return ok();
       // The message owns the blobs. Rows that stay are seen as such by the next purge.
-      if (auto done = context_.data_bus->accepted(call.id); !done)
-        event(Level::warn, "properties-left", {{"id", call.id}, {"reason", done.error().text}});
+      if (auto done = context_.data_bus->accepted(what.id); !done)
+        event(Level::warn, "properties-left", {{"id", what.id}, {"reason", done.error().text}});
       return ok();
     case PutOutcome::duplicate:
       counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
-      event(Level::info, "duplicate", {{"id", call.id}, {"from", from}});
-      return hold ? ok() : release(call.id, true);
+      event(Level::info, "duplicate", {{"id", what.id}, {"from", what.from}});
+      return what.hold ? ok() : release(what.id, true);
     case PutOutcome::conflict:
       return refusal(422, "same id, other body");
     case PutOutcome::too_old:

@@ -14,6 +14,7 @@
 #include "http.hpp"
 #include "legacy.hpp"
 #include "queue.hpp"
+#include "store_thread.hpp"
 
 namespace gw::listen {
 
@@ -28,6 +29,7 @@ struct ReceiverContext {
   std::function<RootClock()> clock;
   uint64_t min_free_bytes = 0;
   Committer* committer = nullptr;
+  StoreThread* afterwards = nullptr;  ///< what follows from a commit and is not quick
   DataBus* data_bus = nullptr;
   HeldMessages* held = nullptr;
   std::function<bool()> stopping;
@@ -57,6 +59,7 @@ class Receiver {
     std::string md5;  // base64; only if asked for
   };
   struct Incoming;
+  struct Stored;
   using Write = std::function<Result<void>(std::string_view)>;
   Answer route(Exchange& exchange, std::string& id) const;
   Answer serve(Exchange& exchange, const Channel& channel, std::string& id) const;
@@ -73,6 +76,8 @@ class Receiver {
   std::optional<Answer> fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256, HeldProperties& properties) const;
   Answer known_message(const WireCall& call, const DedupRow& row, const Sha256& body_sha256) const;
   Answer store(const Incoming& in, Headers&& headers, Received&& received) const;
+  Answer stored(const Stored& what, Result<CommitResult>&& committed) const;
+  void answer_late(LateAnswer& answer, Stored&& what, Transaction&& transaction) const;
   Answer release(const std::string& id, bool known) const;
   Answer status_page() const;
 

@@ -14,11 +14,17 @@ StoreThread::~StoreThread() {
 }
 
 void StoreThread::run(const std::function<void()>& work) {
-  Job job{&work};
+  bool done = false;
   std::unique_lock<std::mutex> lock(mutex_);
-  jobs_.push_back(&job);
+  jobs_.push_back({work, &done});
   wake_.notify_one();
-  done_.wait(lock, [&] { return job.done; });
+  done_.wait(lock, [&] { return done; });
+}
+
+void StoreThread::post(std::function<void()> work) {
+  std::lock_guard<std::mutex> one(mutex_);
+  jobs_.push_back({std::move(work), nullptr});
+  wake_.notify_one();
 }
 
 void StoreThread::loop() {
@@ -26,13 +32,15 @@ void StoreThread::loop() {
   for (;;) {
     wake_.wait(lock, [&] { return stop_ || !jobs_.empty(); });
     if (jobs_.empty()) return;
-    Job* job = jobs_.front();
+    Job job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    (*job->work)();
+    job.work();
     lock.lock();
-    job->done = true;
-    done_.notify_all();
+    if (job.done) {
+      *job.done = true;
+      done_.notify_all();
+    }
   }
 }
 

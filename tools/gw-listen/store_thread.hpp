@@ -19,16 +19,18 @@ class StoreThread {
 
   /// Runs `work` there and returns when it is done; one at a time, in order. Any thread but this one.
   void run(const std::function<void()>& work);
+  /// Returns at once. Any thread.
+  void post(std::function<void()> work);
 
  private:
   struct Job {
-    const std::function<void()>* work;
-    bool done = false;
+    std::function<void()> work;
+    bool* done = nullptr;  // of who waits for it
   };
   void loop();
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::deque<Job*> jobs_;
+  std::deque<Job> jobs_;
   bool stop_ = false;
   std::thread thread_;
 };
