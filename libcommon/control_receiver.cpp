@@ -9,12 +9,16 @@
 namespace gw {
 
 ControlReceiver::ControlReceiver(Root& root, std::string endpoint, std::string queue)
-    : root_(root), endpoint_(std::move(endpoint)), queue_(std::move(queue)) {}
+    : root_(root), endpoint_(std::move(endpoint)), queue_(std::move(queue)), senders_(root.path()) {}
 ControlReceiver::~ControlReceiver() = default;
 
 Result<bool> ControlReceiver::apply(const Message& message) {
   if (!is_control_message(message.headers)) return false;
   GW_TRY_ASSIGN(auto subscription, read_subscription(message.headers));
+  if (is_map_version_message(message.headers)) {
+    GW_TRY(senders_.note(queue_, message.headers));
+    return true;
+  }
   if (subscription) {
     GW_TRY(apply_subscription(*subscription, message.headers.get(header::originating_machine)));
     return true;

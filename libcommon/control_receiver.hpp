@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "map_senders.hpp"
 #include "message.hpp"
 #include "queue.hpp"
 #include "result.hpp"
@@ -28,6 +29,7 @@ class ControlReceiver {
   Result<void> apply_subscription(const struct SubscriptionRequest& request, std::string_view from_machine);
   Root& root_;
   std::string endpoint_, queue_;
+  SenderNotes senders_;
   std::unique_ptr<SubscriptionStore> subscriptions_;
 };
 

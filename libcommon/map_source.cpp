@@ -78,15 +78,16 @@ Result<std::string> fetch_url(const std::string& url) {
   return Error{absent ? ExitCode::no_input : ExitCode::unavailable, absent ? ENOENT : 0, why.empty() ? "cannot get '" + url + "'" : why};
 }
 
-bool is_missing(const Error& error) { return error.sys_errno == ENOENT || error.sys_errno == ENOTDIR; }
-
 }  // namespace
+
+bool is_missing(const Error& error) { return error.sys_errno == ENOENT || error.sys_errno == ENOTDIR; }
 
 MapSettings default_map_settings(const std::string& config_path) {
   const std::filesystem::path dir = std::filesystem::path(absolute_source(config_path)).parent_path();
   MapSettings settings;
   settings.map = (dir / "instance-mapping.xml").string();
   settings.routing = (dir / "routing.xml").string();
+  settings.config = config_path;
   return settings;
 }
 
@@ -127,8 +128,12 @@ Result<InstanceTable> load_instances(const MapSettings& settings, const std::str
   if (!text && is_missing(text.error()))
     return Error{ExitCode::no_input, ENOENT, "The specified instance mapping file does not exist. " + text.error().text};
   if (!text) return std::move(text).error();
+  return parse_instances(settings, *text, this_machine);
+}
+
+Result<InstanceTable> parse_instances(const MapSettings& settings, const std::string& text, const std::string& this_machine) {
   std::vector<MapWarning> warnings;
-  auto table = InstanceTable::parse(settings.map, *text, this_machine, settings.schema, &warnings);
+  auto table = InstanceTable::parse(settings.map, text, this_machine, settings.schema, &warnings);
   if (!table) {
     table.error().text = "An error occurred while reading the endpoint instance mapping (" + settings.map + "):\n" + table.error().text;
     return table;
@@ -145,8 +150,12 @@ Result<RoutingTable> load_routes(const MapSettings& settings) {
     return none;
   }
   if (!text) return std::move(text).error();
+  return parse_routes(settings, *text);
+}
+
+Result<RoutingTable> parse_routes(const MapSettings& settings, const std::string& text) {
   std::vector<MapWarning> warnings;
-  auto table = RoutingTable::parse(settings.routing, *text, &warnings);
+  auto table = RoutingTable::parse(settings.routing, text, &warnings);
   if (table) tell_map_warnings(settings.routing, warnings, false);
   return table;
 }

@@ -20,6 +20,8 @@ struct MapSettings {
   bool map_given = false, routing_given = false;  ///< named by an option: then they must be there
   int64_t refresh_ms = map_refresh_default_ms;
   InstanceTable::Schema schema = InstanceTable::Schema::strict;
+  std::string config;         ///< the configuration file, which knows the machines
+  bool config_given = false;  ///< then it must be there
   bool allow_empty = false;  ///< a map without an endpoint that still gets messages is taken all the same
 };
 
@@ -42,8 +44,12 @@ std::string machine_name(const std::string& root_path);
 /// What is there now, and nothing else: no last good ones. no_input: "The specified instance mapping file does not exist." config: with
 /// the original's text before "FILE:LINE:COLUMN: ...".
 Result<InstanceTable> load_instances(const MapSettings& settings, const std::string& this_machine);
+Result<InstanceTable> parse_instances(const MapSettings& settings, const std::string& text, const std::string& this_machine);
 /// A table without routes if the default file is not there.
 Result<RoutingTable> load_routes(const MapSettings& settings);
+Result<RoutingTable> parse_routes(const MapSettings& settings, const std::string& text);
+/// The file is not there (and not: it cannot be read).
+bool is_missing(const Error& error);
 
 /// Says in events what was read all the same: unknown attributes, mappings of the original.
 void tell_map_warnings(const std::string& source, const std::vector<MapWarning>& warnings, bool falling_back);

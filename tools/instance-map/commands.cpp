@@ -2,9 +2,11 @@
 
 #include <memory>
 
+#include "decommission.hpp"
 #include "edit.hpp"
 #include "list.hpp"
 #include "options.hpp"
+#include "senders.hpp"
 
 namespace gw::instance_map {
 
@@ -41,6 +43,13 @@ Tool make_tool() {
   add(tool, "add ADDR [--endpoint E]", "add an instance to the map", "  instance-map add Sales@vm3\n  instance-map add SalesQ-2@vm2 --endpoint Sales\n",
       define_add, add_instance, true);
   add(tool, "remove ADDR", "remove an instance from the map", "  instance-map remove Sales@vm2\n", define_remove, remove_instance, true);
+  add(tool, "senders [E] [--wait [--timeout T]]", "list who sends by the map, and whether they know it as it is now",
+      "  instance-map senders Sales\n  instance-map senders Sales --wait --timeout 1m\n", define_senders, senders);
+  add(tool, "decommission ADDR [-n | --status | --rollback] [--ignore-sender S]... [--drain-timeout T]",
+      "take an instance on this machine out of service, with proof for each step",
+      "  instance-map decommission Sales@vm2 --dry-run\n  instance-map decommission Sales@vm2 --ignore-sender Reports@vm7\n"
+      "  instance-map decommission Sales@vm2 --rollback\n",
+      define_decommission, decommission, true);
   return tool;
 }
 

@@ -27,6 +27,7 @@ Result<MapSettings> map_settings(const MapOptions& options, const CommonOptions&
   }
   settings.schema = options.loose ? InstanceTable::Schema::loose : InstanceTable::Schema::strict;
   settings.allow_empty = options.allow_empty;
+  settings.config_given = common.config_given;
   return settings;
 }
 

@@ -4,6 +4,7 @@
 
 #include "commands.hpp"
 #include "diag.hpp"
+#include "map_senders.hpp"
 #include "sink.hpp"
 #include "support.hpp"
 #include "units.hpp"
@@ -23,7 +24,7 @@ struct Plan {
 
 class Taker {
  public:
-  Taker(Root& root, Queue& queue, Sink& sink, const Options& options) : root_(root), queue_(queue), sink_(sink), options_(options) {}
+  Taker(Root& root, Queue& queue, Sink& sink, const Options& options) : root_(root), queue_(queue), sink_(sink), options_(options), senders_(root.path()) {}
 
   Result<ExitCode> take_ready(const Plan& plan) {
     while (taken_ < plan.max && !Signals::stop_requested()) {
@@ -78,7 +79,16 @@ class Taker {
   Result<void> write_and_ack(std::vector<Claim>&& claims) {
     std::vector<Transaction> acks;
     acks.reserve(claims.size());
+    uint64_t for_us = 0;
     for (Claim& claim : claims) {
+      // Between the tools: it says that a sender has another map (instance-map(1)).
+      if (is_map_version_message(claim.message().headers)) {
+        GW_TRY(senders_.note(queue_.name(), claim.message().headers));
+        acks.emplace_back();
+        acks.back().ack(std::move(claim));
+        ++for_us;
+        continue;
+      }
       GW_TRY_ASSIGN(Sink::Written written, sink_.write(queue_.name(), claim.info(), claim.message()));
       if (written == Sink::Written::refused) {
         refuse(std::move(claim));
@@ -88,7 +98,7 @@ class Taker {
       acks.back().ack(std::move(claim));
     }
     GW_TRY(sink_.settle());
-    taken_ += acks.size();
+    taken_ += acks.size() - for_us;
     for (auto& result : root_.commit_all(std::move(acks)))
       if (!result) return std::move(result).error();
     if (refused_.size() >= refused_max) return refused_error();
@@ -116,6 +126,7 @@ class Taker {
   Queue& queue_;
   Sink& sink_;
   const Options& options_;
+  SenderNotes senders_;
   uint64_t taken_ = 0;
   std::vector<Claim> refused_;
 };

@@ -1,0 +1,43 @@
+#include "send_on.hpp"
+
+#include "map_senders.hpp"
+
+namespace gw::instance_map {
+
+Result<bool> SendOn::move(const Queue& queue, const MessageInfo& info) {
+  Queue source = queue;
+  GW_TRY_ASSIGN(auto claim, source.claim_seq(info.seq));
+  if (!claim || is_map_version_message(claim->message().headers)) return false;
+  const std::string& address = addresses_[next_++ % addresses_.size()];
+  GW_TRY_ASSIGN(const Destination destination, destinations_.find(address));
+  PutOptions options;
+  options.failures = info.failures;
+  options.expires_at_ms = info.expires_at_ms;
+  if (info.state == MessageState::deferred) options.due_at_ms = info.due_at_ms;
+  Transaction transaction;
+  Message message = claim->message();
+  message.headers.remove(header::map_version);  // of the map that chose this instance
+  message.headers.remove(header::map_sender);
+  put_to(transaction, destination, std::move(message), std::move(options));
+  transaction.ack(std::move(*claim));
+  auto committed = root_.commit(std::move(transaction));
+  if (!committed) return std::move(committed).error();
+  ++counts_[address];
+  return true;
+}
+
+Result<uint64_t> SendOn::run(const Queue& queue) {
+  std::vector<MessageInfo> found;
+  GW_TRY(queue.scan([&](const MessageInfo& info) {
+    if (info.state != MessageState::claimed) found.push_back(info);
+    return true;
+  }));
+  uint64_t moved = 0;
+  for (const MessageInfo& info : found) {
+    GW_TRY_ASSIGN(const bool gone, move(queue, info));
+    moved += gone ? 1 : 0;
+  }
+  return moved;
+}
+
+}  // namespace gw::instance_map
