@@ -292,7 +292,9 @@ Result<void> SenderMap::load_routing() {
 void SenderMap::tell_once(std::string& told, const char* name, const std::string& path, const std::string& why) {
   if (told == why) return;
   told = why;
-  event(Level::error, name, {{"path", path}, {"reason", why}});
+  std::string line = why;  // one line
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  event(Level::error, name, {{"path", path}, {"reason", line}});
 }
 
 Result<bool> SenderMap::refresh() {

@@ -74,9 +74,11 @@ bool Follower::due() {
 void Follower::refused(const std::string& why) {
   if (why == told_) return;
   told_ = why;
+  std::string line = why;
+  std::replace(line.begin(), line.end(), '\n', ' ');
   event(Level::error, "instance-map-bad",
         {{"path", settings_.map},
-         {"reason", "Unable to update instance mapping information because the instance mapping file couldn't be read. " + why}});
+         {"reason", "Unable to update instance mapping information because the instance mapping file couldn't be read. " + line}});
 }
 
 void Follower::look() {
