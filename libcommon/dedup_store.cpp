@@ -528,6 +528,12 @@ Result<void> DedupStore::confirm() {
   return impl_->touch();
 }
 
+Result<void> DedupStore::copy_to(const std::string& path) {
+  std::lock_guard<std::mutex> one(impl_->mutex);
+  if (impl_->broken) return *impl_->broken;
+  return impl_->db->copy_into(path);
+}
+
 Result<uint64_t> DedupStore::Impl::decide_rows(std::span<const DedupRow> rows, std::span<const uint32_t> groups, std::vector<Decision>& into) {
   std::vector<size_t> order(rows.size());
   std::iota(order.begin(), order.end(), size_t{0});

@@ -131,6 +131,9 @@ class DedupStore {
   /// were announced before the cut and belong to nobody, is given to `remove`, which removes the file if it is there. Returns how many.
   Result<uint64_t> purge_properties(int64_t cut_ms, const std::function<Result<void>(const std::string& key)>& remove, bool dry_run);
 
+  /// Writes what is there now into a new file `path`, a whole store without a log. Others go on.
+  Result<void> copy_to(const std::string& path);
+
   /// PRAGMA integrity_check and our own rules; one line per finding. repair rebuilds the index or, if that is not
   /// enough, the database from what is readable, keeping the damaged file aside.
   Result<std::vector<std::string>> check(bool repair);

@@ -221,6 +221,12 @@ Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::string& 
   return self;
 }
 
+Result<void> SqliteDatabase::copy_into(const std::string& path) {
+  GW_TRY_ASSIGN(auto copy, prepare("VACUUM INTO ?"));
+  copy.bind_text(0, path);
+  return copy.run();
+}
+
 SqliteDatabase::~SqliteDatabase() { sqlite().close_v2(db_of(db_)); }
 
 int SqliteDatabase::on_commit(void* self, void*, const char*, int frames) {

@@ -61,6 +61,8 @@ class SqliteDatabase {
   /// Copies the log into the file and empties it, unless readers are in the way. The caller holds whatever keeps writers out.
   /// Does nothing on a connection that has not read or written yet.
   Result<void> checkpoint_truncate();
+  /// Writes what is there now into a new file, whole and in one piece, while others go on reading and writing.
+  Result<void> copy_into(const std::string& path);
   /// Writes zeros behind the end of a log that grows, so that a commit's sync needs no change of the file's size: half the time on
   /// most file systems. The caller holds whatever keeps writers out. Whatever fails here only costs speed.
   void make_log_space();
