@@ -273,7 +273,7 @@ std::vector<std::string> handler_environment(const HandlerSettings& settings, co
   const std::string id = message.id();
   return environment_with(settings, {
       {"GW_MESSAGE_ID", id},
-      {"GW_MESSAGE_KEY", message_key(settings.queue, id, info.seq)},
+      {"GW_MESSAGE_KEY", message_key(settings.endpoint, id, info.seq)},
       {"GW_MESSAGE_TYPE", message_type(message.headers)},
       {"GW_MESSAGE_TYPES", std::string(message.headers.get(header::enclosed_message_types))},
       {"GW_CONTENT_TYPE", std::string(message.headers.get(header::content_type))},

@@ -96,7 +96,7 @@ std::string failure_reason(const HandlerOutcome& outcome);
 /// With the last line of stderr behind a colon: the same for an event.
 std::string failure_summary(const HandlerOutcome& outcome);
 
-/// 64 hexadecimal digits that name a message of a queue for ever: SHA-256 of queue, NUL and id. A message without id gets a key from its
+/// 64 hexadecimal digits that name a message of a queue for ever: SHA-256 of queue (the endpoint's, whichever worker has it), NUL and id. A message without id gets a key from its
 /// number.
 std::string message_key(const std::string& queue, const std::string& id, uint64_t seq);
 /// This process's environment with the GW_ variables of one message; without GW_OUTBOX if `outbox` is empty. Values that cannot stand in an environment (NUL, over 64 KiB) are left

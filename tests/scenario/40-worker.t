@@ -29,7 +29,7 @@ run_ok queue-inspect create Q
 run_exit 66 distributor worker --queue Nope --once -- true
 like "no queue 'Nope'" "$err"
 run_exit 64 distributor worker --once -- true
-like '^distributor: --queue is required' "$err"
+like '^distributor: --queue or --master is required' "$err"
 run_exit 64 distributor worker --queue Q --once
 run_exit 64 distributor worker --queue Q --once --drain -- true
 run_exit 64 distributor worker --queue ../x --once -- true
