@@ -300,7 +300,10 @@ void MessageSource::Impl::print(const Draft& one, const Told& told, bool was_the
   JsonObject object;
   object.add("id", told.id);
   if (!one.sites.empty()) object.add("sites", one.sites).add("queues", one.queues);
-  if (one.sites.empty() && one.queues.size() == 1) object.add("queue", one.queues[0]);
+  if (!one.endpoint.empty()) object.add("endpoint", one.endpoint);
+  if (!one.address.empty()) object.add("address", one.address);
+  if (one.addresses) object.add("addresses", *one.addresses);
+  if (one.sites.empty() && one.endpoint.empty() && one.queues.size() == 1) object.add("queue", one.queues[0]);
   if (one.seq != 0) object.add("seq", one.seq);
   object.add("body_bytes", told.body_bytes).add_time("stored_at", now_ms());
   object.add_time("expires_at", told.expires_at_ms).add_time("due_at", one.due_at_ms).add("existed", was_there);

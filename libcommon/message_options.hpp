@@ -23,9 +23,11 @@ struct MessageOptions {
   std::string ttl, delay, at, unique_for;
   bool unique = false, lines = false, nul = false, follow = false, ids = false;
   uint64_t batch = 64;
+  /// none: the command reads FILE itself, with other words.
+  enum class Positional { file, none };
 };
 /// Adds the options and the positional FILE; a command's own positionals come before the call.
-void define_message_options(CLI::App& app, MessageOptions& into);
+void define_message_options(CLI::App& app, MessageOptions& into, MessageOptions::Positional positional = MessageOptions::Positional::file);
 
 inline constexpr int64_t unique_for_ms_default = 7ll * 24 * 3600 * 1000;
 
@@ -43,6 +45,9 @@ struct Draft {
   std::optional<Error> error;        ///< this one alone was not stored, though its batch was
   std::vector<std::string> sites;    ///< gw-send: where it goes
   std::vector<std::string> queues;   ///< where it was put
+  std::string endpoint;              ///< instance-map: whose instance got it, or who published it; empty: not sent by the map
+  std::string address;               ///< with endpoint: the instance
+  std::optional<std::vector<std::string>> addresses;  ///< with endpoint: those of the copies of an event
   uint64_t seq = 0;                  ///< its number, if there is one queue
 };
 

@@ -27,8 +27,8 @@ void define_headers(CLI::App& app, MessageOptions& into) {
 
 }  // namespace
 
-void define_message_options(CLI::App& app, MessageOptions& into) {
-  app.add_option("FILE", into.file, "the body; - or nothing: stdin");
+void define_message_options(CLI::App& app, MessageOptions& into, MessageOptions::Positional positional) {
+  if (positional == MessageOptions::Positional::file) app.add_option("FILE", into.file, "the body; - or nothing: stdin");
   define_headers(app, into);
   app.add_flag("--lines", into.lines, "every line is a message");
   app.add_flag("-0,--null", into.nul, "every text that ends with a NUL byte is a message");

@@ -12,8 +12,8 @@ std::string not_empty(const std::string& value) { return value.empty() ? "the va
 
 }  // namespace
 
-void define_selection(CLI::App& app, SelectionOptions& into) {
-  app.add_option("SEL", into.words, "ids of messages, :SEQ for numbers, - to read them from stdin");
+void define_selection(CLI::App& app, SelectionOptions& into, const char* words_name, const char* words_text) {
+  app.add_option(words_name, into.words, words_text);
   app.add_option("--where", into.where, "only messages for which FIELD OP VALUE holds; repeated: all of them")->type_name("EXPR")->check(not_empty);
   app.add_option("--group", into.group, "only failed messages of this group")->type_name("G")->check(not_empty);
   app.add_flag("--all", into.all, "every message of the queue");

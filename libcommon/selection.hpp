@@ -28,8 +28,9 @@ struct SelectionOptions {
   uint64_t max = 0;  ///< 0: no limit
   bool given() const { return !words.empty() || !where.empty() || !group.empty() || all; }
 };
-/// Adds --where, --group, --all, --max and the positional words.
-void define_selection(CLI::App& app, SelectionOptions& into);
+/// Adds --where, --group, --all, --max and the positional words, under this name and with this text.
+void define_selection(CLI::App& app, SelectionOptions& into, const char* words_name = "SEL",
+                      const char* words_text = "ids of messages, :SEQ for numbers, - to read them from stdin");
 
 /// One selected message.
 struct Selected {
