@@ -74,6 +74,7 @@ struct HandlerSettings {
   std::vector<std::string> arguments;  ///< argv[0] included
   std::string queue, endpoint, root;   ///< GW_QUEUE, GW_ENDPOINT, GW_ROOT
   std::string config;                  ///< GW_CONFIG; empty: not set
+  std::string config_path;             ///< where the configuration is, or would be
   std::vector<std::string> more_environment;  ///< NAME=value, beside those
   int64_t timeout_ms = 0;              ///< 0: none
   bool body_as_argument = false;       ///< {} in an argument is the body

@@ -165,8 +165,9 @@ class Queue {
   /// The message and its info without claiming it. nullopt: gone.
   Result<std::optional<std::pair<MessageInfo, Message>>> read(uint64_t seq) const;
   Result<QueueStatus> status() const;
-  /// Are takes on? Cheap.
+  /// Are takes on, are puts? Cheap.
   bool takes_on() const;
+  bool puts_on() const;
   /// When the next deferred message becomes due (a lower bound); INT64_MAX: none.
   int64_t next_due_ms() const;
   /// Time of the last put (ms since 1970), 0: none known.

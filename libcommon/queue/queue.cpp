@@ -62,6 +62,7 @@ Result<std::optional<Claim>> Queue::claim_seq(uint64_t seq) { return impl_->clai
 Result<void> Queue::scan(const std::function<bool(const MessageInfo&)>& visit, uint64_t from_seq) const { return impl_->scan(visit, from_seq); }
 Result<std::optional<std::pair<MessageInfo, Message>>> Queue::read(uint64_t seq) const { return impl_->read(seq); }
 Result<QueueStatus> Queue::status() const { return impl_->status(); }
+bool Queue::puts_on() const { return impl_->shared().puts_off.load() == 0; }
 bool Queue::takes_on() const { return impl_->shared().takes_off.load() == 0; }
 int64_t Queue::next_due_ms() const { return impl_->root().to_wall_time(impl_->shared().min_due_ms.load()); }
 int64_t Queue::last_put_ms() const { return impl_->root().to_wall_time(impl_->shared().last_put_ms.load()); }

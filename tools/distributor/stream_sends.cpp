@@ -69,10 +69,28 @@ Result<std::vector<HeldSend>> StreamSends::build(const Answer& answer, const Mes
       }
       sends.push_back(std::move(held));
     } else {
-      return Error{ExitCode::config, 0, "No destination specified for message: " + send.type};
+      GW_TRY_ASSIGN(HeldSend held, by_map(std::move(message)));
+      sends.push_back(std::move(held));
     }
   }
   return sends;
+}
+
+/// To an instance of the endpoint that gets the message's type.
+Result<HeldSend> StreamSends::by_map(Message message) {
+  if (!router_) {
+    GW_TRY_ASSIGN(router_, Router::open(root_, default_map_settings(settings_.config_path), "", settings_.config_path, false));
+  }
+  GW_TRY(router_->refresh());
+  const Headers& headers = message.headers;
+  GW_TRY_ASSIGN(Group* group, router_->of_types(headers.get(header::enclosed_message_types)));
+  const MessageToRoute one{message.id(), message_type(headers)};
+  GW_TRY_ASSIGN(const auto chosen, router_->choose(*group, std::span(&one, 1)));
+  GW_TRY_ASSIGN(const Destination* to, router_->find(*group, chosen[0]));
+  HeldSend held;
+  held.message = addressed(*to, std::move(message), held.options);
+  held.queue = to->queue.name();
+  return held;
 }
 
 }  // namespace gw::distributor

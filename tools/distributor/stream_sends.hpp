@@ -8,6 +8,7 @@
 #include "config.hpp"
 #include "handler.hpp"
 #include "held_sends.hpp"
+#include "map_router.hpp"
 #include "queue.hpp"
 #include "stream_codec.hpp"
 
@@ -24,9 +25,11 @@ class StreamSends {
  private:
   Result<Message> message_of(const AnswerSend& send, const Message& incoming) const;
   Result<void> add_sites(const AnswerSend& send, Message message, std::vector<HeldSend>& into);
+  Result<HeldSend> by_map(Message message);
   Root& root_;
   const HandlerSettings& settings_;
   Destinations destinations_;
+  std::unique_ptr<Router> router_;  // read when a type alone is named first
   std::optional<Config> config_;  // read when a site is named first
   int64_t loaded_at_ms_ = 0;      // monotonic
 };

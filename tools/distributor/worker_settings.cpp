@@ -75,6 +75,7 @@ Result<WorkerSettings> make_worker_settings(const WorkerOptions& options, const 
   handler.arguments = options.command;
   handler.body_as_argument = options.body_as_argument;
   // A configuration that is not there must not become one that must be there.
+  handler.config_path = common.config;
   if (common.config_given || ::access(common.config.c_str(), F_OK) == 0) handler.config = common.config;
   settings.settler.command = shell_words(options.command);
   settings.settler.once = options.once;

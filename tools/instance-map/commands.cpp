@@ -7,6 +7,9 @@
 #include "list.hpp"
 #include "options.hpp"
 #include "senders.hpp"
+#include "publish.hpp"
+#include "send.hpp"
+#include "subscribe.hpp"
 
 namespace gw::instance_map {
 
@@ -50,6 +53,19 @@ Tool make_tool() {
       "  instance-map decommission Sales@vm2 --dry-run\n  instance-map decommission Sales@vm2 --ignore-sender Reports@vm7\n"
       "  instance-map decommission Sales@vm2 --rollback\n",
       define_decommission, decommission, true);
+  add(tool, "send [--strategy S] [OPTION]... [FILE | -]", "store a message for an instance of the endpoint that handles its type, print its id",
+      "  instance-map send --type Orders.AcceptOrder order.json\n"
+      "  zcat orders.gz | instance-map send --lines --type Orders.AcceptOrder --strategy least-backlog\n"
+      "  instance-map send --from Sales --where 'age>1h'\n",
+      define_send, send, true);
+  add(tool, "publish [--endpoint E] [OPTION]... [FILE | -]", "store a copy of an event for each of its subscribers, print its id",
+      "  instance-map publish --type Orders.OrderAccepted accepted.json\n", define_publish, publish);
+  add(tool, "subscribe --endpoint E [--address ADDR] TYPE...", "ask the publisher of a type for its events",
+      "  instance-map subscribe --endpoint Billing Orders.OrderAccepted\n", define_subscribe, subscribe);
+  add(tool, "unsubscribe --endpoint E [--address ADDR] TYPE...", "want them no more",
+      "  instance-map unsubscribe --endpoint Billing --address Billing@vm2 Orders.OrderAccepted\n", define_subscribe, unsubscribe);
+  add(tool, "subscriptions [--stale] [--machine M] [--remove]", "list who gets the events of this machine's publishers, or remove some",
+      "  instance-map subscriptions --stale\n  instance-map subscriptions --remove --machine vm2\n", define_subscriptions, subscriptions, true);
   return tool;
 }
 
