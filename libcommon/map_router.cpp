@@ -56,7 +56,7 @@ Result<std::unique_ptr<Router>> Router::open(Root& root, const MapSettings& sett
   if (!strategy.empty()) {
     GW_TRY_ASSIGN(made->given_, Strategy::parse(strategy));
   }
-  GW_TRY_ASSIGN(made->map_, CurrentMap::open(root, settings));
+  GW_TRY_ASSIGN(made->map_, SenderMap::open(root, settings));
   made->looked_at_ms_ = monotonic_ms();
   return made;
 }

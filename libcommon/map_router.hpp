@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "address.hpp"
-#include "current_map.hpp"
 #include "distribution.hpp"
+#include "sender_map.hpp"
 
 namespace gw {
 
@@ -34,6 +34,7 @@ class Router {
   Result<void> refresh();
   /// Where messages with these enclosed types go. config: nowhere, "No destination specified for message: T".
   Result<Group*> of_types(std::string_view enclosed_types);
+  Result<Group*> of_endpoint(const std::string& endpoint);
   /// An address that stands on a command line. usage: it is none.
   Result<Group*> of_address(const std::string& address);
   /// The subscribers of one endpoint ("": the address alone); its strategy has turns of its own.
@@ -46,16 +47,15 @@ class Router {
   }
   Result<size_t> preview(const Group& group, const MessageToRoute& message) { return distribution_.preview(group.strategy, group.target, message); }
 
-  CurrentMap& map() { return *map_; }
+  SenderMap& map() { return *map_; }
 
  private:
   Router(Root& root, const std::string& config_path, bool config_must_exist)
       : root_(root), destinations_(root, config_path, config_must_exist), distribution_(root) {}
   Result<Strategy> strategy_for(const std::string& endpoint);
-  Result<Group*> of_endpoint(const std::string& endpoint);
 
   Root& root_;
-  std::unique_ptr<CurrentMap> map_;
+  std::unique_ptr<SenderMap> map_;
   Destinations destinations_;
   Distribution distribution_;
   std::optional<Strategy> given_;

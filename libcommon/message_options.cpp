@@ -29,6 +29,7 @@ constexpr size_t read_bytes = 64 * 1024;
 constexpr uint64_t batch_max = 4096;                ///< messages of one batch
 constexpr uint64_t batch_bytes_max = 16ull << 20;   ///< bodies in memory before a batch is stored early
 constexpr int64_t batch_wait_ms = 10;
+constexpr int idle_ms = 1000;
 constexpr std::string_view sent_directory = ".sent";
 
 Error usage_error(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
@@ -111,9 +112,9 @@ Result<size_t> read_some(int fd, char* buffer, size_t size, const std::string& n
   }
 }
 
-bool readable_now(int fd) {
+bool readable_within(int fd, int ms) {
   pollfd poll{fd, POLLIN, 0};
-  return ::poll(&poll, 1, 0) != 0;
+  return ::poll(&poll, 1, ms) != 0;
 }
 
 // A body while it is read, with the digests that its message will need.
@@ -210,6 +211,7 @@ struct MessageSource::Impl {
   std::string endpoint, machine;
   Root* root = nullptr;
   const StoreBatch* store = nullptr;
+  std::function<Result<void>()> idle;
   bool print_ids = true, keep = false;
 
   /// What is printed of a draft, kept because the store may move the message away.
@@ -386,7 +388,8 @@ Result<void> MessageSource::Impl::run_stream() {
   std::optional<Collector> current;
   const char end = options.lines ? '\n' : '\0';
   for (;;) {
-    if (!pending.empty() && (!readable_now(input.get()) || monotonic_ms() - pending_since >= batch_wait_ms)) GW_TRY(flush());
+    if (!pending.empty() && (!readable_within(input.get(), 0) || monotonic_ms() - pending_since >= batch_wait_ms)) GW_TRY(flush());
+    while (idle && !readable_within(input.get(), idle_ms)) GW_TRY(idle());
     GW_TRY_ASSIGN(size_t n, read_some(input.get(), buffer.data(), buffer.size(), input_name));
     if (n == 0) break;
     GW_TRY(take_chunk(std::string_view(buffer.data(), n), end, current));
@@ -485,7 +488,7 @@ Result<void> MessageSource::Impl::run_directory() {
   while (!Signals::stop_requested()) {
     GW_TRY(send_directory());
     pollfd polls[] = {{watch.get(), POLLIN, 0}, {Signals::wake_fd(), POLLIN, 0}};
-    ::poll(polls, 2, -1);
+    while (::poll(polls, 2, idle ? idle_ms : -1) == 0) GW_TRY(idle());
     alignas(inotify_event) char events[16384];
     for (ssize_t n; (n = ::read(watch.get(), events, sizeof events)) > 0;)
       for (char* at = events; at < events + n;) {
@@ -561,6 +564,7 @@ Result<MessageSource::Preview> MessageSource::preview(const std::string& machine
   return Preview{std::move(shown.message), size, shown.due_at_ms};
 }
 
+void MessageSource::on_idle(std::function<Result<void>()> look) { impl_->idle = std::move(look); }
 void MessageSource::keep_ids() { impl_->keep = true; }
 const std::vector<std::string>& MessageSource::ids() const { return impl_->kept; }
 

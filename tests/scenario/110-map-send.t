@@ -62,6 +62,7 @@ same 1 "$(count Plain)"
 # Another machine: its outbox. A machine that nobody knows: nothing is stored.
 run_ok instance-map send --json --type Shop.Far order
 like '"endpoint":"Far","address":"Far@vm2"' "$out"
+like 'no-forwarder' "$err"
 same 1 "$(count machine.vm2)"
 run_exit 64 instance-map send --type Shop.Lost order
 like 'the following machines have not been configured: vm9' "$err"
@@ -80,6 +81,7 @@ like '\-\-from' "$err"
 run_ok instance-map send --json --to Plain order
 like "\"endpoint\":\"Plain\",\"address\":\"Plain@$machine\"" "$out"
 run_exit 64 instance-map send --to a@b@c order
+run_exit 64 instance-map send --to Plain --strategy random order
 run_ok instance-map send --to Plain@localhost --type Shop.Nowhere order
 
 # The same id is one message for the endpoint, not for each instance, and takes no turn.

@@ -87,6 +87,9 @@ like 'Colour: red' "$out"
 run_exit 66 instance-map send --from Old o-1
 run_ok instance-map send --from Old u-1 --to Bills
 same 0 "$(count Old)"
+queue-inspect put Old --header NServiceBus.ControlMessage=True --header NServiceBus.MessageIntent=Subscribe --header Gatepost.Publisher=Bills </dev/null >/dev/null
+run_ok instance-map send --from Old --all
+same 2 "$(count Bills)" 'a subscription goes to its publisher'
 run_exit 64 env GW_OUTBOX="$T/box" instance-map send --from Old --all
 like 'handler' "$err"
 

@@ -81,7 +81,7 @@ like 'subscriber-not-there' "$err"
 run_ok queue-inspect release Shop-1
 # But if it is the only one, nothing is sent to any: the event would be lost for it.
 run_ok instance-map subscribe --endpoint Gone Sales.Accepted
-like 'no-queue' "$err"
+like 'subscriber-not-there' "$err"
 mails=$(count Mail)
 run_exit 66 instance-map publish --type Sales.Accepted event
 like 'subscriptions --remove' "$err"
@@ -106,6 +106,7 @@ run_ok instance-map unsubscribe --endpoint Mail Sales.Accepted
 
 # A publisher on other machines: each of its instances gets a control message.
 run_ok instance-map subscribe --endpoint Mail Far.Event
+like 'no-forwarder' "$err"
 same '1 1' "$(count machine.vm2) $(count machine.vm3)"
 run_ok queue-inspect show machine.vm2 --all --headers
 for line in 'NServiceBus.ControlMessage: True' 'NServiceBus.MessageIntent: Subscribe' 'SubscriptionMessageType: Far.Event' \

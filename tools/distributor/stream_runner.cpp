@@ -368,6 +368,7 @@ void StreamRunner::ended(const ChildEnd& end, Settler& settler) {
 
 Result<void> StreamRunner::step(Settler& settler) {
   if (!child_) return {};
+  GW_TRY(sends_.look_again());
   const bool over = child_->ended();  // first, so that what it wrote before its end is read below
   if (!over) write_messages();
   do {

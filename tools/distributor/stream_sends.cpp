@@ -76,6 +76,8 @@ Result<std::vector<HeldSend>> StreamSends::build(const Answer& answer, const Mes
   return sends;
 }
 
+Result<void> StreamSends::look_again() { return router_ ? router_->refresh() : Result<void>(); }
+
 /// To an instance of the endpoint that gets the message's type.
 Result<HeldSend> StreamSends::by_map(Message message) {
   if (!router_) {
@@ -87,6 +89,7 @@ Result<HeldSend> StreamSends::by_map(Message message) {
   const MessageToRoute one{message.id(), message_type(headers)};
   GW_TRY_ASSIGN(const auto chosen, router_->choose(*group, std::span(&one, 1)));
   GW_TRY_ASSIGN(const Destination* to, router_->find(*group, chosen[0]));
+  if (!group->direct) GW_TRY(router_->map().stamp(group->target.endpoint, message.headers));
   HeldSend held;
   held.message = addressed(*to, std::move(message), held.options);
   held.queue = to->queue.name();

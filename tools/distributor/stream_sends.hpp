@@ -21,6 +21,8 @@ class StreamSends {
   /// What `answer` sends on account of `incoming`, ready to be put. Any error: it cannot be sent, and why (an unknown site or queue, a
   /// bad header).
   Result<std::vector<HeldSend>> build(const Answer& answer, const Message& incoming);
+  /// Now and then, so that a worker that sends nothing does not use the map of before for ever.
+  Result<void> look_again();
 
  private:
   Result<Message> message_of(const AnswerSend& send, const Message& incoming) const;

@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "dedup_store.hpp"
-#include "diag.hpp"
-#include "held_sends.hpp"
+#include "forwarder_hint.hpp"
 #include "json.hpp"
 #include "store_drafts.hpp"
 
@@ -17,7 +16,8 @@ Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)
 /// Stores drafts, each where its type goes.
 class Storer {
  public:
-  Storer(Root& root, Router& router, std::string to) : root_(root), router_(router), to_(std::move(to)) {}
+  Storer(Root& root, Router& router, std::string to, const CommonOptions& common)
+      : root_(root), router_(router), to_(std::move(to)), hint_(root, common) {}
   Result<std::vector<PutOutcome>> operator()(std::vector<Draft>& drafts);
 
  private:
@@ -33,6 +33,7 @@ class Storer {
   Root& root_;
   Router& router_;
   std::string to_;
+  ForwarderHint hint_;
   std::unique_ptr<DedupStore> ids_;
 };
 
@@ -93,6 +94,7 @@ DraftPlace Storer::place_of(Draft& draft, const Way& way) {
     draft.error = std::move(found).error();
     return {};
   }
+  hint_.look(**found);
   draft.endpoint = way.group->target.endpoint;
   draft.address = way.group->target.addresses[*way.index];
   return {*found, !way.group->direct && draft.key_id ? scope_of_endpoint(draft.endpoint) : std::string()};
@@ -104,7 +106,10 @@ Result<std::vector<PutOutcome>> Storer::operator()(std::vector<Draft>& drafts) {
   for (Draft& draft : drafts) ways.push_back(begin(draft));
   GW_TRY(choose(drafts, ways));
   std::vector<DraftPlace> places;
-  for (size_t i = 0; i < drafts.size(); ++i) places.push_back(place_of(drafts[i], ways[i]));
+  for (size_t i = 0; i < drafts.size(); ++i) {
+    places.push_back(place_of(drafts[i], ways[i]));
+    if (places.back().to && !ways[i].group->direct) GW_TRY(router_.map().stamp(drafts[i].endpoint, drafts[i].message.headers));
+  }
   return store_drafts(root_, places, drafts);
 }
 
@@ -112,6 +117,7 @@ Result<void> check_options(const SendOptions& options) {
   const SelectionOptions& sel = options.selection;
   for (const auto& [given, name] : {std::pair{!sel.where.empty(), "--where"}, {!sel.group.empty(), "--group"}, {sel.all, "--all"}, {sel.max != 0, "--max"}})
     if (given) return usage(std::string(name) + " chooses messages of a queue: it goes with --from QUEUE");
+  if (!options.to.empty() && !options.strategy.empty()) return usage("--to and --strategy exclude each other: one address leaves no choice");
   if (sel.words.size() > 1) return usage("'" + sel.words[1] + "': one FILE is one message");
   const MessageOptions& message = options.message;
   const auto names_types = [](const std::string& text) { return text.starts_with(std::string(header::enclosed_message_types) + "="); };
@@ -152,7 +158,9 @@ Result<ExitCode> send(const SendOptions& given, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, true));
   GW_TRY_ASSIGN(auto router, Router::open(*root, settings, given.strategy, common.config, common.config_given));
   if (common.dry_run) return show_only(*root, *router, source, given, common);
-  Storer store(*root, *router, given.to);
+  Storer store(*root, *router, given.to, common);
+  // Who waits for its next line must not be taken for one that still uses the map of before.
+  source.on_idle([&router] { return router->refresh(); });
   return source.run(*root, given.endpoint, [&](std::vector<Draft>& drafts) { return store(drafts); });
 }
 

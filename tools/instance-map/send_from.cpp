@@ -24,6 +24,7 @@ Result<void> check_options(const SendOptions& options) {
       {m.follow, "--follow"}, {!options.endpoint.empty(), "--endpoint"}};
   for (const auto& [given, name] : of_new_messages)
     if (given) return usage(std::string(name) + " is for new messages: those of --from stay as they are");
+  if (!options.to.empty() && !options.strategy.empty()) return usage("--to and --strategy exclude each other: one address leaves no choice");
   if (!options.selection.given()) return usage("no messages selected: name ids or :SEQ, use --where or --group, or say --all");
   if (inside_handler()) return usage("--from inside of a handler: what it takes cannot be held back (GW_OUTBOX= in front of the command: at once)");
   return {};
@@ -38,6 +39,8 @@ struct Leaving {
 
 Result<Group*> group_of(Router& router, const Headers& headers, const std::string& to) {
   if (!to.empty()) return router.of_address(to);
+  // A subscription that nobody has applied yet is for an instance of its publisher.
+  if (const std::string* publisher = headers.find(header::publisher); publisher && is_control_message(headers)) return router.of_endpoint(*publisher);
   return router.of_types(headers.get(header::enclosed_message_types));
 }
 
@@ -115,6 +118,7 @@ Result<void> Transfer::commit(const std::function<void(const std::string&, const
       continue;
     }
     Message message = one.claim.message();
+    if (!one.group->direct) GW_TRY(router_.map().stamp(one.group->target.endpoint, message.headers));
     PutOptions how;
     how.due_at_ms = one.due_at_ms;
     how.expires_at_ms = one.claim.info().expires_at_ms;

@@ -5,6 +5,7 @@
 #include "control_message.hpp"
 #include "control_receiver.hpp"
 #include "diag.hpp"
+#include "forwarder_hint.hpp"
 #include "held_sends.hpp"
 #include "json.hpp"
 #include "map_router.hpp"
@@ -58,12 +59,14 @@ Result<void> plan_type(Root& root, Router& router, Destinations& destinations, S
   return {};
 }
 
-Result<void> tell_elsewhere(Root& root, const Plan& plan) {
+Result<void> tell_elsewhere(Root& root, const Plan& plan, const CommonOptions& common) {
   if (plan.elsewhere.empty()) return {};
   std::vector<Transaction> transactions(1);
   for (const Plan::Elsewhere& one : plan.elsewhere) put_to(transactions[0], one.destination, subscription_message(one.request, root.machine()));
   auto results = commit_or_hold(root, std::move(transactions));
   if (!results[0]) return std::move(results[0]).error();
+  ForwarderHint hint(root, common);
+  for (const Plan::Elsewhere& one : plan.elsewhere) hint.look(one.destination);
   for (const Plan::Elsewhere& one : plan.elsewhere)
     event(Level::info, one.request.subscribe ? "subscribing" : "unsubscribing", {{"type", one.request.type}, {"publisher", one.address}, {"address", one.request.address}});
   return {};
@@ -112,11 +115,11 @@ Result<ExitCode> change(const SubscribeOptions& options, const CommonOptions& co
     request.type = type;
     GW_TRY(plan_type(*root, *router, destinations, request, plan));
   }
-  if (subscribe && is_here(where, root->machine())) {
-    if (auto queue = root->queue(where.queue); !queue && queue.error().code == ExitCode::no_input)
-      event(Level::warn, "no-queue", {{"queue", where.queue}, {"hint", "events will wait for it: 'queue-inspect create " + where.queue + "', or start its worker"}});
+  if (subscribe && !plan.here.empty()) {
+    // The publisher cannot send there as it is. Perhaps the queue or the machine comes later.
+    if (auto found = destinations.find(where); !found) event(Level::warn, "subscriber-not-there", {{"address", request.address}, {"reason", found.error().text}});
   }
-  GW_TRY(tell_elsewhere(*root, plan));
+  GW_TRY(tell_elsewhere(*root, plan, common));
   GW_TRY(write_here(*root, plan));
   print_plan(plan, common, root->machine());
   return ExitCode::ok;
