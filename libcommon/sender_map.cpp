@@ -326,6 +326,56 @@ Result<void> SenderMap::stamp(const std::string& endpoint, Headers& headers) {
   return record_sender(state_, KnownSender{true, endpoint, sender, root_.machine(), "", now_ms(), false});
 }
 
+// --- what was put aside -----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// The copy of that version, locked as one that is used; nullopt: nobody uses it, or it is being retired.
+std::optional<UniqueFd> use_copy(const MapState& state, const std::vector<std::string>& names, const std::string& version) {
+  for (const std::string& name : names) {
+    if (!name.ends_with("." + version + ".map")) continue;
+    auto copy = state.open_file(name);
+    struct stat file {};
+    if (copy && *copy && ::flock((*copy)->get(), LOCK_SH | LOCK_NB) == 0 && ::fstat((*copy)->get(), &file) == 0 && file.st_nlink > 0) return *std::move(copy);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::optional<Message>> told_again(Root& root, const std::string& queue, const Headers& headers, std::vector<UniqueFd>& uses) {
+  const std::string version(headers.get(header::map_version));
+  std::optional<Message> none;
+  if (version.empty() || is_map_version_message(headers)) return none;
+  auto state = MapState::open(root.path(), false);
+  if (!state) return none;
+  GW_TRY_ASSIGN(const auto names, state->names());
+  if (auto copy = use_copy(*state, names, version)) {
+    uses.push_back(*std::move(copy));
+    return none;
+  }
+  const auto machine = site_of_outbox(queue);
+  const std::string remote(headers.get(header::destination_queue));
+  const std::string address = machine && machine->starts_with('@') && !remote.empty() ? remote + *machine : queue + "@" + root.machine();
+  std::string now;
+  for (const std::string& name : names) {
+    if (!name.ends_with(".current")) continue;
+    GW_TRY_ASSIGN(const auto text, state->read(name));
+    const auto use = text ? parse_current(*text) : std::nullopt;
+    if (!use) continue;
+    GW_TRY_ASSIGN(const auto map, state->read(name.substr(0, name.size() - 7) + use->version + ".map"));
+    auto table = map ? InstanceTable::parse(name, *map, root.machine(), InstanceTable::Schema::loose) : Result<InstanceTable>(Error{});
+    if (table && table->find_address(address)) return none;
+    now = use->version;
+  }
+  Message message = map_version_message(headers.get(header::map_sender), root.machine(), now);
+  if (!remote.empty()) {
+    message.headers.set(header::destination_queue, remote);
+    message.headers.set(header::transfer_id, new_message_id());
+  }
+  return std::optional(std::move(message));
+}
+
 // --- for those who look -----------------------------------------------------------------------------------------------------------
 
 Result<std::optional<MapInUse>> map_in_use(const MapState& state, const std::string& map) {

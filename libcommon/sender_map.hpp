@@ -74,6 +74,11 @@ class SenderMap {
   int64_t read_at_ms_ = 0, looked_at_ms_ = 0;
 };
 
+/// For whoever commits what others have put aside (a handler sends by a map; its messages leave later): before a message with these headers
+/// is put into `queue`. If its map is still used it stays so until `uses` goes; else, and if its instance has left the map since, the
+/// result is the control message to put behind it.
+Result<std::optional<Message>> told_again(Root& root, const std::string& queue, const Headers& headers, std::vector<UniqueFd>& uses);
+
 /// For the senders of this root: the version that is used, and whether somebody still uses another one. nullopt: no map was used yet.
 struct MapInUse {
   std::string version, older;  ///< older: "" if nobody uses one

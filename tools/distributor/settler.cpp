@@ -5,6 +5,7 @@
 
 #include "diag.hpp"
 #include "failure.hpp"
+#include "sender_map.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -168,7 +169,9 @@ Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settl
   }
   for (size_t i = 0; i < targets.size(); ++i) {
     HeldSend& send = settled.end.sends[i];
+    GW_TRY_ASSIGN(auto behind, told_again(root_, send.queue, send.message.headers, settled.map_uses));
     transaction.put(targets[i], std::move(send.message), std::move(send.options));
+    if (behind) transaction.put(targets[i], *std::move(behind));
   }
   if (audit_) {
     Message copy = claim.message();

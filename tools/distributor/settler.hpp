@@ -98,6 +98,7 @@ class Settler {
     int64_t sent_at_ms = 0, ended_at_ms = 0;
     uint64_t body_bytes = 0;
     std::optional<HandOut> hand_out;
+    std::vector<UniqueFd> map_uses;  // what leaves with it was chosen by these maps: they are used until it is durable
     bool leaves = false;  // the message leaves the worker's queue: what it was handed out on comes back
   };
   struct Batch {

@@ -129,6 +129,7 @@ class Dispatcher {
   std::vector<Claim> claim_next(Site& site, size_t wanted, int64_t now_ms);
   std::vector<Claim> claim_listed(Site& site, size_t wanted, int64_t now_ms);
   void dispatch(Site& site, Claim claim);
+  bool waits_for_earlier(Site& site, Claim& claim);
   Result<void> make_calls(Transfer& transfer);
   static void set_sums(const Transfer& transfer, Call& call, const BodySums& sums);
   const std::string& originating_site_of(const Message& message) const;

@@ -6,6 +6,7 @@
 #include "envelope.hpp"
 #include "dispatcher_site.hpp"
 #include "gateway_route.hpp"
+#include "map_senders.hpp"
 #include "outbox.hpp"
 #include "units.hpp"
 
@@ -18,6 +19,7 @@ constexpr double fast_answer_ms = 20;         // sites that answer within this g
 constexpr unsigned fast_answers = 8;
 constexpr size_t ahead_min = 32, ahead_max = 512;  // so that requests go on while a group of acks is made durable
 constexpr size_t give_up_at_once = 64;
+constexpr int64_t earlier_pause_ms = 200;  // between two looks whether all earlier messages have arrived
 
 }  // namespace
 
@@ -111,7 +113,30 @@ std::vector<Claim> Dispatcher::claim_listed(Site& site, size_t want, int64_t now
   return claims;
 }
 
+// Gatepost.MapVersion says "nothing more comes behind this", so nothing of before may come behind it: it waits until all earlier messages
+// of its outbox have arrived or have gone elsewhere.
+bool Dispatcher::waits_for_earlier(Site& site, Claim& claim) {
+  if (!is_map_version_message(std::as_const(claim).message().headers)) return false;
+  bool first = true;
+  [[maybe_unused]] auto scanned = site.queue.scan([&](const MessageInfo& info) {
+    first = info.seq >= claim.seq();
+    return false;
+  });
+  if (first) return false;
+  if (job_.mode == ForwardJob::Mode::once || job_.mode == ForwardJob::Mode::listed) {
+    // With nothing under way the earlier ones have had their attempt.
+    if (site.out > 0) site.listed.add(monotonic_ms() + earlier_pause_ms, claim.seq());
+    claim.release();
+    return true;
+  }
+  Transaction later;
+  later.defer(std::move(claim), {now_ms() + earlier_pause_ms, false});
+  if (auto done = root_.commit(std::move(later)); !done) event(Level::error, "not-deferred", {{"site", site.key}, {"reason", done.error().text}});
+  return true;
+}
+
 void Dispatcher::dispatch(Site& site, Claim claim) {
+  if (waits_for_earlier(site, claim)) return;
   auto transfer = std::make_unique<Transfer>(std::move(claim));
   transfer->target = site.target;
   transfer->site = site.number;
