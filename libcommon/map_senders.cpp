@@ -94,28 +94,38 @@ bool means_sender(std::string_view word, const KnownSender& sender) {
   return word == name || word == sender.machine || (name.find('@') != std::string_view::npos && word == name.substr(0, name.find('@')));
 }
 
+namespace {
+
+std::string key_in_notes(const std::string& queue, const Headers& headers) { return queue + "\n" + std::string(headers.get(header::map_sender)); }
+std::string value_in_notes(const Headers& headers) {
+  return std::string(headers.get(header::map_version)) + (is_map_version_message(headers) ? " left" : "");
+}
+
+}  // namespace
+
+bool SenderNotes::knows(const std::string& queue, const Headers& headers) {
+  if (headers.get(header::map_version).empty()) return true;
+  const std::lock_guard guard(mutex_);
+  const auto known = known_.find(key_in_notes(queue, headers));
+  return known != known_.end() && known->second == value_in_notes(headers);
+}
+
 Result<void> SenderNotes::note(const std::string& queue, const Headers& headers) {
-  const std::string version(headers.get(header::map_version));
-  if (version.empty()) return {};
+  if (knows(queue, headers)) return {};
+  const std::string_view version = headers.get(header::map_version);
   KnownSender sender;
   sender.target = queue;
-  sender.map_version = word_ok(version) ? version : "-";
+  if (word_ok(version)) sender.map_version = version;
   sender.sender = headers.get(header::map_sender);
   const size_t at = sender.sender.rfind('@');
   sender.machine = at == std::string::npos ? sender.sender : sender.sender.substr(at + 1);
   sender.left = is_map_version_message(headers);
   sender.since_ms = now_ms();
-  const std::string key = queue + "\n" + sender.sender, value = version + (sender.left ? " left" : "");
-  {
-    const std::lock_guard guard(mutex_);
-    auto known = known_.find(key);
-    if (known != known_.end() && known->second == value) return {};
-  }
   GW_TRY_ASSIGN(const MapState state, MapState::open(root_path_, true));
   GW_TRY(record_sender(state, std::move(sender)));
   const std::lock_guard guard(mutex_);
   if (known_.size() > rows_max) known_.clear();
-  known_[key] = value;
+  known_[key_in_notes(queue, headers)] = value_in_notes(headers);
   return {};
 }
 

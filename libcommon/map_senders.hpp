@@ -50,6 +50,8 @@ bool means_sender(std::string_view word, const KnownSender& sender);
 class SenderNotes {
  public:
   explicit SenderNotes(std::string root_path) : root_path_(std::move(root_path)) {}
+  /// Nothing would be new: it says nothing, or what was noted last. Cheap.
+  bool knows(const std::string& queue, const Headers& headers);
   /// Cheap but for the first time that a sender says something new.
   Result<void> note(const std::string& queue, const Headers& headers);
 

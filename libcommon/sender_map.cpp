@@ -236,10 +236,11 @@ Result<void> SenderMap::retire(const std::string& name) {
   auto before = InstanceTable::parse(settings_.map, text.value_or("<endpoints/>"), root_.machine(), InstanceTable::Schema::loose);
   if (before) {
     for (const EndpointInstances& endpoint : before->endpoints()) {
-      const std::vector<Instance>* now = instances_.find(endpoint.name);
+      // Also where an endpoint is that is not in the map any more.
+      const std::vector<Instance>& now = instances_.instances(endpoint.name);
       for (const Instance& instance : endpoint.instances) {
         auto same = [&](const Instance& i) { return i.address == instance.address; };
-        if (!now || std::none_of(now->begin(), now->end(), same)) GW_TRY(tell_left(instance, senders));
+        if (std::none_of(now.begin(), now.end(), same)) GW_TRY(tell_left(instance, senders));
       }
     }
   }
@@ -365,7 +366,8 @@ Result<std::optional<Message>> told_again(Root& root, const std::string& queue, 
     if (!use) continue;
     GW_TRY_ASSIGN(const auto map, state->read(name.substr(0, name.size() - 7) + use->version + ".map"));
     auto table = map ? InstanceTable::parse(name, *map, root.machine(), InstanceTable::Schema::loose) : Result<InstanceTable>(Error{});
-    if (table && table->find_address(address)) return none;
+    const bool by_default = address == queue + "@" + root.machine() && table && !table->find(queue);
+    if (by_default || (table && table->find_address(address))) return none;
     now = use->version;
   }
   Message message = map_version_message(headers.get(header::map_sender), root.machine(), now);

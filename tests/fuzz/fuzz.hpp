@@ -25,6 +25,7 @@ void units(std::string_view input);
 void expression(std::string_view input);
 void envelope(std::string_view input);
 void channel_protocol(std::string_view input);
+void instance_map(std::string_view input);
 
 inline constexpr Target targets[] = {
     {"wire-fields", wire_fields},
@@ -39,6 +40,7 @@ inline constexpr Target targets[] = {
     {"expression", expression},
     {"envelope", envelope},
     {"channel-protocol", channel_protocol},
+    {"instance-map", instance_map},
 };
 
 /// A promise that an input broke.

@@ -10,7 +10,7 @@ map() { printf '<endpoints><endpoint name="Sales">%s</endpoint></endpoints>' "$1
 both='<instance/><instance discriminator="2"/>'
 run_ok queue-inspect create Sales Sales-2
 here=$(cat "$GW_ROOT/machine")
-send() { printf '%s\n' "${1:-x}" | instance-map send --type Orders.Accept "${@:2}"; }
+send() { printf '%s' "${1:-x}" | instance-map send --type Orders.Accept "${@:2}"; }
 types() { queue-inspect list "$1" --json | sed -n 's/.*"type":"\([^"]*\)".*/\1/p' | xargs; }
 
 # --- last good ones --------------------------------------------------------------------------------------------------------
@@ -35,7 +35,6 @@ run_ok send
 like 'routing-bad' "$err"
 run_exit 78 instance-map resolve --type Orders.Accept
 echo '<routing><route namespace="Orders" endpoint="Sales"/></routing>' >routing.xml
-same 6 "$(($(queue-inspect list Sales Sales-2 --json | grep -c . ) + 6 - 6))" "placeholder" >/dev/null 2>&1 || true
 run_exit 78 instance-map send --type Orders.Accept --map other.xml config.xml
 like 'The specified instance mapping file does not exist.' "$err" "a map that was never read has no last good one"
 
@@ -69,6 +68,7 @@ map "$both"
 run_ok send
 map '<instance/>'
 run_ok send
+touch handled
 start_daemon worker distributor worker --queue Sales-2 -- sh -c 'echo "$GW_MESSAGE_TYPE" >>handled'
 empty() { [ -z "$(types Sales-2)" ]; }
 wait_until 10 empty
@@ -89,7 +89,7 @@ queue-inspect purge Sales --all >/dev/null
 map '<instance/>'
 run_ok send
 check "while one still uses the old map, nobody is told" has Sales-2 MapVersion 0
-like 'no' "$(instance-map senders Sales | grep HQ@)" "the sender is not current"
+like ' no ' "$(instance-map senders Sales | grep HQ@)" "the sender is not current"
 run_exit 75 instance-map senders Sales --wait --timeout 300ms
 before=$(types Sales | wc -w)
 sleep 0.3 # it looks some times a second

@@ -117,6 +117,7 @@ class Listener {
   std::optional<StoreThread> afterwards_;
   std::optional<Committer> committer_;
   std::optional<HeldMessages> held_;
+  std::optional<InstanceNotes> instances_;
   std::optional<Receiver> receiver_;
   std::optional<Servers> servers_;
   FilesWatch security_;  // certificates, keys and tokens
@@ -160,6 +161,8 @@ Result<void> Listener::start() {
   context.committer = &*committer_;
   afterwards_.emplace();
   context.afterwards = &*afterwards_;
+  instances_.emplace(*root_, *store_thread_, config_file_.path(), false);
+  context.instances = &*instances_;
   held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
   context.held = &*held_;
   context.stopping = [this] { return servers_->stopping(); };

@@ -494,6 +494,7 @@ struct Receiver::Stored {
   std::string id, from;
   uint64_t bytes = 0;
   bool hold = false, properties = false;
+  std::string closed_queue{}, late_to{};  // of an instance that is out of service, and where the message goes instead
 };
 
 namespace {
@@ -521,8 +522,23 @@ Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& receive
   const int64_t first_sent_ms = times.first_sent_ms ? times.first_sent_ms + context_.clock().behind_ms : 0;
   options.dedup = DedupKey{context_.endpoint, context_.endpoint, call.id, received.sha256, first_sent_ms};
   Transaction transaction;
-  transaction.put(queue, Message{std::move(headers), std::move(received.body)}, std::move(options));
-  if (!what.hold && !what.properties && may_answer_late(in.channel, in.exchange.head()))
+  Message message{std::move(headers), std::move(received.body)};
+  std::optional<Destination> instead;
+  if (!what.hold && context_.instances) {
+    context_.instances->note(queue.name(), message.headers);
+    auto found = context_.instances->instead_of(queue.name());
+    if (!found) return answer_error(found.error());
+    instead = *std::move(found);
+  }
+  if (instead) {
+    if (is_map_version_message(message.headers)) return ok();  // it has said what it had to say
+    what.closed_queue = queue.name();
+    what.late_to = instead->name();
+    put_to(transaction, *instead, std::move(message), std::move(options));
+  } else {
+    transaction.put(queue, std::move(message), std::move(options));
+  }
+  if (!what.hold && !what.properties && !instead && may_answer_late(in.channel, in.exchange.head()))
     if (LateAnswer* late = in.exchange.later()) {
       answer_late(*late, std::move(what), std::move(transaction));
       return refusal(comes_later, {});
@@ -549,6 +565,7 @@ Answer Receiver::stored(const Stored& what, Result<CommitResult>&& committed) co
   switch (committed->puts.at(0).outcome) {
     case PutOutcome::stored:
       counts_.delivered.fetch_add(1, std::memory_order_relaxed);
+      if (!what.late_to.empty()) context_.instances->sent_on(what.id, what.closed_queue, what.late_to, what.from);
       event(Level::debug, "received", {{"id", what.id}, {"bytes", what.bytes}, {"seq", committed->puts[0].seq}, {"from", what.from}});
       if (what.hold || !what.properties) return ok();
       // The message owns the blobs. Rows that stay are seen as such by the next purge.

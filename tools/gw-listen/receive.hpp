@@ -12,6 +12,7 @@
 #include "data_bus.hpp"
 #include "hash.hpp"
 #include "http.hpp"
+#include "instance_notes.hpp"
 #include "legacy.hpp"
 #include "queue.hpp"
 #include "store_thread.hpp"
@@ -32,6 +33,7 @@ struct ReceiverContext {
   StoreThread* afterwards = nullptr;  ///< what follows from a commit and is not quick
   DataBus* data_bus = nullptr;
   HeldMessages* held = nullptr;
+  InstanceNotes* instances = nullptr;
   std::function<bool()> stopping;
 };
 

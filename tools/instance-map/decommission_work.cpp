@@ -1,7 +1,5 @@
 #include "decommission_work.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <set>
 
@@ -15,8 +13,6 @@ namespace gw::instance_map {
 namespace {
 
 constexpr int64_t look_ms = 100;
-
-void pause() { ::usleep(look_ms * 1000); }
 
 std::string clock_text(int64_t ms) { return format_rfc3339(ms).substr(11, 8) + "Z"; }
 
@@ -41,6 +37,9 @@ std::string waiting_text(const QueueStatus& status) {
 }
 
 }  // namespace
+
+// Wakes up early when something happens, and takes care of what killed workers have left.
+void DecommissionWork::pause() { root_.wait(root_.bell(), look_ms); }
 
 // --- what is known ------------------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ class DecommissionWork {
   Result<bool> send_on(const Waiting& waiting);
   Result<void> take_control_messages();
   Result<std::string> give_back_instance();
+  void pause();
   int64_t quiet_ms() const;
   std::string quiet_text() const;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "config.hpp"
 #include "dedup_store.hpp"
 #include "forwarder_hint.hpp"
 #include "json.hpp"
@@ -148,9 +149,14 @@ Result<ExitCode> show_only(Root& root, Router& router, MessageSource& source, co
 
 }  // namespace
 
-Result<ExitCode> send(const SendOptions& given, const CommonOptions& common) {
-  if (!given.from.empty()) return send_from(given, common);
+Result<ExitCode> send(const SendOptions& said, const CommonOptions& common) {
+  if (!said.from.empty()) return send_from(said, common);
+  SendOptions given = said;
   GW_TRY(check_options(given));
+  if (given.endpoint.empty()) {
+    GW_TRY_ASSIGN(const Config config, load_config(common.config, common.config_given));
+    given.endpoint = config.endpoint;
+  }
   GW_TRY_ASSIGN(const MapSettings settings, map_settings(given.map, common));
   MessageOptions words = given.message;
   if (!given.selection.words.empty()) words.file = given.selection.words[0];

@@ -5,6 +5,7 @@
 #include "diag.hpp"
 #include "held_sends.hpp"
 #include "json.hpp"
+#include "map_senders.hpp"
 #include "send.hpp"
 
 namespace gw::instance_map {
@@ -59,6 +60,7 @@ class Transfer {
     event(Level::warn, "not-sent", {{"queue", source_.name()}, {"id", claim.message().id()}, {"seq", claim.seq()}, {"reason", error.text}});
     if (!counts_.error) counts_.error = std::move(error);
   }
+  Result<void> apply_here(Claim&& claim);
   Root& root_;
   Router& router_;
   const Queue& source_;
@@ -75,6 +77,11 @@ Result<void> Transfer::take(std::span<const Selected> batch) {
       ++counts_.skipped;
       continue;
     }
+    // For this queue alone: it says what its sender knows.
+    if (is_map_version_message(claim->message().headers)) {
+      GW_TRY(apply_here(*std::move(claim)));
+      continue;
+    }
     auto group = group_of(router_, claim->message().headers, to_);
     if (!group) {
       leave(*claim, std::move(group).error());
@@ -82,6 +89,15 @@ Result<void> Transfer::take(std::span<const Selected> batch) {
     }
     leaving_.push_back({*std::move(claim), *group, 0, one.info.state == MessageState::deferred ? one.info.due_at_ms : 0});
   }
+  return {};
+}
+
+Result<void> Transfer::apply_here(Claim&& claim) {
+  GW_TRY(SenderNotes(root_.path()).note(source_.name(), claim.message().headers));
+  Transaction transaction;
+  transaction.ack(std::move(claim));
+  auto done = root_.commit(std::move(transaction));
+  if (!done) return std::move(done).error();
   return {};
 }
 
