@@ -52,7 +52,7 @@ same '' "$err" "which is now the good map"
 
 # --- an instance that leaves is told, behind everything else ---------------------------------------------------------------------
 map "$both"
-queue-inspect purge Sales --all >/dev/null && queue-inspect purge Sales-2 --all >/dev/null
+queue-inspect purge Sales --all -q >/dev/null && queue-inspect purge Sales-2 --all -q >/dev/null
 run_ok send
 run_ok send
 map '<instance/>'
@@ -83,9 +83,9 @@ long=$!
 exec 5>lines
 for i in 1 2 3 4; do echo "$i" >&5; done
 has() { [ "$(types "$1" | tr ' ' '\n' | grep -c "$2")" = "$3" ]; }
-queue-inspect purge Sales --all >/dev/null
+queue-inspect purge Sales --all -q >/dev/null
 wait_until 10 has Sales-2 Orders 2
-queue-inspect purge Sales --all >/dev/null
+queue-inspect purge Sales --all -q >/dev/null
 map '<instance/>'
 run_ok send
 check "while one still uses the old map, nobody is told" has Sales-2 MapVersion 0
@@ -106,7 +106,7 @@ same '' "$(instance-map senders Other --json)"
 
 # One that was killed: whoever comes next tells.
 map "$both"
-queue-inspect purge Sales-2 --all >/dev/null
+queue-inspect purge Sales-2 --all -q >/dev/null
 instance-map send --type Orders.Accept --lines -q <lines 2>/dev/null &
 long=$!
 exec 5>lines

@@ -43,7 +43,7 @@ for round in 1 2; do
   for ((i = 1; i <= 30; i++)); do echo "$i" >&5; done
   (for ((i = 31; i <= 60; i++)); do echo "$i" >&5; sleep 0.03; done) &
   feeder=$!
-  queue-inspect put Sales-2 --type T --id "d$round" --delay 1h -q <config.xml
+  queue-inspect put Sales-2 --type T --id "d$round" --delay 1h -q <config.xml >/dev/null
   for step in 0 1 2 3 4 5; do
     kill_at "$step"
     if [ "$round" = 2 ]; then
@@ -76,10 +76,10 @@ for round in 1 2; do
   done
   instance-map decommission Sales-2 --rollback >back.out 2>&1
   code=$?
-  check "back in service (exit $code)" [ "$code" = 0 ] || [ "$code" = 1 ]
+  like '^[01]$' "$code" "back in service, now or before the kill"
   check "the map is as it was" cmp original.xml instance-mapping.xml
   unlike "puts-off" "$(queue-inspect list | grep '^Sales-2 ')"
-  for queue in Sales Sales-2 Sales-3; do queue-inspect purge "$queue" --all >/dev/null; done
+  for queue in Sales Sales-2 Sales-3; do queue-inspect purge "$queue" --all -q >/dev/null; done
 done
 note "machine $here"
 done_testing

@@ -22,7 +22,7 @@ for line in "${commands[@]}"; do
   line=${line//quiet=30s/quiet=1s}
   line=${line//--timeout 10m/--timeout 200ms}
   case $line in
-    *senders*) echo 7 | instance-map send --type T -q ;;
+    *senders*) echo 7 | instance-map send --type T -q >/dev/null ;;
     *'--for empty'*)
       run_exit 75 bash -c "$line" # nobody works there: leftovers
       continue
