@@ -110,7 +110,7 @@ TEST_PROGRAMS    := $(foreach s,$(TEST_PROGRAM_SRC),$(BUILD)/test-bin/$(basename
 # Libraries that tests preload into programs: tests/preload/<name>.cpp becomes $(BUILD)/test-bin/<name>.so.
 TEST_PRELOADS    := $(patsubst tests/preload/%.cpp,$(BUILD)/test-bin/%.so,$(wildcard tests/preload/*.cpp))
 
-.PHONY: all unit-tests test-programs deps help clean install uninstall lint demo bench crash powerloss interop fuzz \
+.PHONY: all unit-tests test-programs deps help clean install uninstall deb check-deb check-newcomer lint demo bench crash powerloss interop fuzz \
         check check-unit check-scenario check-meta check-crash check-large check-model check-asan check-tsan
 all: $(PROGRAMS) $(COMPLETIONS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
 unit-tests: $(BUILD)/unit-tests
@@ -239,6 +239,13 @@ check-asan: ## unit tests and chosen scenarios under AddressSanitizer and UBSan
 check-tsan: ## unit tests and a stress of the queue under ThreadSanitizer
 	@$(SUBMAKE) MODE=tsan BUILD=build/tsan unit-tests build/tsan/test-bin/stress
 	@$(RUN_TESTS) tsan:tests/unit.t tsan:tests/crash/31-stress-threads.t
+check-deb: ## the Debian package: built, installed into a fresh Debian, run, removed (root, network; some minutes)
+	@scripts/install-deps deb check
+	@$(BUILD_TESTED)
+	@$(RUN_TESTS) tests/package/10-deb.t
+check-newcomer: ## clone, build and first use on a fresh Debian, as the README tells (root, network; a quarter of an hour)
+	@scripts/install-deps deb
+	@$(RUN_TESTS) tests/package/20-newcomer.t
 lint: ## manual pages, shell scripts, layering
 	@$(RUN_TESTS) tests/meta/lint.t
 
@@ -290,6 +297,7 @@ install: all ## into DESTDIR/PREFIX (/usr/local); the tree runs from any PREFIX
 	ln -sf ../libexec/gatepost/gw-channel-file $(DESTDIR)$(bindir)/gw-channel-file
 	$(foreach page,$(MAN),install -m 644 $(page) $(DESTDIR)$(mandir)/$(page:man/%=%)$(newline))
 	$(foreach file,$(EXAMPLES),install -m $(if $(shell test -x $(file) && echo x),755,644) $(file) $(DESTDIR)$(datadir)/$(file:scripts/%=%)$(newline))
+	sed -i 's|/usr/share/gatepost/|$(datadir)/|' $(addprefix $(DESTDIR)$(datadir)/,$(patsubst scripts/%,%,$(filter %.crontab %.service,$(EXAMPLES))))
 	$(if $(MONITORING),install -m 644 $(MONITORING) $(DESTDIR)$(datadir))
 	$(foreach unit,$(UNITS),sed 's|@bindir@|$(bindir)|; s|@libexecdir@|$(libexecdir)|' $(unit) >$(DESTDIR)$(unit:scripts/systemd/%=$(unitdir)/%)$(newline)\
 	chmod 644 $(DESTDIR)$(unit:scripts/systemd/%=$(unitdir)/%)$(newline))
@@ -297,6 +305,11 @@ install: all ## into DESTDIR/PREFIX (/usr/local); the tree runs from any PREFIX
 	install -m 644 scripts/systemd/gatepost.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatepost.conf
 	install -m 644 $(TOOLS:%=$(BUILD)/completion/bash/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 644 $(TOOLS:%=$(BUILD)/completion/zsh/_%) $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+
+deb: ## dist/gatepost_VERSION_ARCH.deb, by debhelper
+	@scripts/install-deps deb
+	@$(SUBMAKE) all
+	@scripts/build-deb $(BUILD)
 
 # Directories that were empty before are taken away too, but never those of the system.
 OWN_DIRS = $(libexecdir) $(sort $(dir $(EXAMPLES:scripts/%=$(datadir)/%))) $(datadir) $(if $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)),$(sort $(dir $(INSTALLED))))
@@ -307,7 +320,7 @@ uninstall: ## removes what install put there
 	done
 
 clean: ## remove all that was built
-	rm -rf build
+	rm -rf build dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | awk -F '\t' '{ printf "  %-16s %s\n", $$1, $$2 }'
