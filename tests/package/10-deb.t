@@ -102,7 +102,8 @@ fi
 run_ok inside sh -c 'echo kept | queue-inspect put Here'
 run_ok inside apt-get -q purge -y gatepost
 check "the messages are still there" test -d "$CHROOT/var/spool/gatepost/queues/Here"
-same '' "$(find "$CHROOT" -xdev \( -path "$CHROOT/proc" -o -path "$CHROOT/var/spool/gatepost" -o -path "$CHROOT/var/log" -o -path "$CHROOT/root" -o -path "$CHROOT/var/cache" -o -path "$CHROOT/etc/gatepost" \) \
+same '' "$(find "$CHROOT" -xdev \( -path "$CHROOT/proc" -o -path "$CHROOT/var/spool/gatepost" -o -path "$CHROOT/var/log" -o -path "$CHROOT/root" -o -path "$CHROOT/var/cache" -o -path "$CHROOT/etc/gatepost" \
+  -o -path "$CHROOT/etc/systemd" -o -path "$CHROOT/var/lib/gatepost" -o -path "$CHROOT/var/lib/systemd" \) \
   -prune -o \( -name '*gatepost*' -o -name 'gw-*' -o -name queue-inspect -o -name distributor \) -print)" "nothing of it is left"
 run_ok inside apt-get -q install -y --no-install-recommends /root/gatepost.deb
 run_ok inside queue-inspect take Here
