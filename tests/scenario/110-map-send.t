@@ -30,8 +30,9 @@ run_ok queue-inspect create Sales-1 Sales-2 Sales-3
 machine=$(cat "$GW_ROOT/machine")
 where() { printf '%s' "$1" | instance-map send --json --type Shop.Order "${@:2}" | sed 's/.*"address":"\([^"@]*\)@.*/\1/'; }
 count() { queue-inspect list --json "${@:2}" | sed -n "s/.*\"queue\":\"$1\".*\"ready\":\([0-9]*\).*/\1/p"; }
-body() { printf '%s' "$1"; }
-body order >order
+field() { sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/"; }
+printf order >order
+printf other >other
 
 # Round robin in the order of the file, the repeated instance counts once; the counter outlives the processes.
 same 'Sales-1 Sales-2 Sales-3 Sales-1' "$(where a) $(where b) $(where c) $(where d)"
@@ -91,9 +92,8 @@ first=$out
 like '"existed":false' "$first"
 for _ in 1 2 3; do run_ok instance-map send --json --type Shop.Order --id order-1 order; done
 like '"existed":true' "$out"
-same "$(sed 's/.*"address":"\([^"]*\)".*/\1/' <<<"$first")" "$(sed 's/.*"address":"\([^"]*\)".*/\1/' <<<"$out")" 'told where it went'
-same 3 "$(printf '%s\n' "$before" "$(sed 's/.*"address":"\([^"@]*\)@.*/\1/' <<<"$first")" "$(where y)" | sort -u | wc -l)" 'the turns go on as if it had been sent once'
-body other >other
+same "$(field address <<<"$first")" "$(field address <<<"$out")" 'told where it went'
+same 3 "$(printf '%s\n' "$before@$machine" "$(field address <<<"$first")" "$(where y)@$machine" | sort -u | wc -l)" 'the turns go on as if it had been sent once'
 run_exit 65 instance-map send --type Shop.Order --id order-1 other
 run_ok instance-map send --unique --type Shop.Order order
 id=$out
@@ -122,8 +122,8 @@ sed -i 's,</routing>,<strategy endpoint="Sales" name="weighted" weights="Sales-1
 for q in Sales-1 Sales-2 Sales-3; do run_ok queue-inspect purge "$q" --all; done
 yes | head -n 90 | instance-map send --lines -q --type Shop.Order
 same '60 0 30' "$(count Sales-1) $(count Sales-2) $(count Sales-3)" 'by weight'
-for _ in {1..40}; do where x --strategy random; done | sort | uniq -c >random
-same 3 "$(wc -l <random)" 'random reaches all'
+for _ in {1..40}; do where x --strategy random; done | sort | uniq -c >chosen
+same 3 "$(wc -l <chosen)" 'random reaches all'
 
 # A program: addresses as arguments, the message in the environment.
 cat >choose <<'SH'
@@ -142,5 +142,4 @@ run_exit 78 instance-map send --strategy /bin/true --type Shop.Order order
 run_exit 78 instance-map send --strategy /bin/echo --type Shop.Order order
 run_exit 78 instance-map send --strategy round-robbin --type Shop.Order order
 like "did you mean 'round-robin'" "$err"
-same '' "$(find "$T" -newer choose.log -name '*.core')" 'nothing crashed'
 done_testing

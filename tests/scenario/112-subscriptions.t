@@ -49,7 +49,8 @@ for _ in {1..4}; do instance-map publish --type Sales.Accepted event >/dev/null 
 same '2 2 4' "$(count Shop-1) $(count Shop-2) $(count Mail)"
 run_ok instance-map publish --json --type Sales.Accepted event
 like '^\{"id":"[0-9a-f-]{36}","endpoint":"Sales","addresses":\["Shop-1@[^"]*","Mail@[^"]*"\]' "$out"
-id=$(sed 's/.*"id":"\([^"]*\)".*/\1/' <<<"$out")
+id=${out#*'"id":"'}
+id=${id%%'"'*}
 run_ok queue-inspect show Mail "$id"
 like 'NServiceBus.MessageIntent: Publish' "$out"
 like 'NServiceBus.OriginatingEndpoint: Sales' "$out"

@@ -16,19 +16,19 @@ set -e
 instance-map send --type Shop.Bill </dev/null >/dev/null
 instance-map publish --type Sales.Accepted --json </dev/null >>published
 [ "$(queue-inspect list --json | grep -cE '"queue":"(Billing-1|Billing-2|Shop|Mail)".*"ready":0')" = 4 ] || { echo "sent already" >&2; exit 65; }
-exit "$(cat exit)"
+exit "$(cat code)"
 SH
 chmod +x handler
 sed -i 's,</routing>,<route type="Sales.Accepted" endpoint="Sales"/></routing>,' etc/routing.xml
 for e in Shop Mail; do run_ok instance-map subscribe --endpoint "$e" Sales.Accepted; done
 sed -i 's,<route type="Sales.Accepted" endpoint="Sales"/>,,' etc/routing.xml # the handler's endpoint is the publisher
 
-echo 3 >exit
+echo 3 >code
 echo order | queue-inspect put Sales --id order-1 >/dev/null
 run_exit 1 distributor worker --queue Sales --drain --immediate-retries 0 --retries 0 -- ./handler
 same '0 0 0 0' "$(count Billing-1) $(count Billing-2) $(count Shop) $(count Mail)" 'a handler that fails has sent nothing'
 like '"endpoint":"Sales"' "$(cat published)"
-echo 0 >exit
+echo 0 >code
 echo order | queue-inspect put Sales --id order-2 >/dev/null
 run_ok distributor worker --queue Sales --drain -- ./handler
 same '1 1 1' "$(($(count Billing-1) + $(count Billing-2))) $(count Shop) $(count Mail)"
@@ -41,16 +41,16 @@ cat >stream <<'SH'
 #!/bin/sh
 while read -r line; do
   seq=$(printf '%s' "$line" | sed 's/.*"seq":\([0-9]*\).*/\1/')
-  printf '{"seq":%s,"result":"ok","send":[{"type":"%s","body":"bill"}]}\n' "$seq" "$(cat type)"
+  printf '{"seq":%s,"result":"ok","send":[{"type":"%s","body":"bill"}]}\n' "$seq" "$(cat the-type)"
 done
 SH
 chmod +x stream
 for q in Billing-1 Billing-2; do queue-inspect purge "$q" --all; done
-echo Shop.Bill >type
+echo Shop.Bill >the-type
 for i in 1 2 3 4; do echo "$i" | queue-inspect put Sales >/dev/null; done
 run_ok distributor worker --queue Sales --drain --stream -- ./stream
 same '2 2' "$(count Billing-1) $(count Billing-2)"
-echo Shop.Nothing >type
+echo Shop.Nothing >the-type
 echo 5 | queue-inspect put Sales >/dev/null
 run_exit 1 distributor worker --queue Sales --drain --stream --immediate-retries 0 --retries 0 -- ./stream
 like 'No destination specified for message: Shop.Nothing' "$err"
