@@ -110,7 +110,7 @@ TEST_PROGRAMS    := $(foreach s,$(TEST_PROGRAM_SRC),$(BUILD)/test-bin/$(basename
 # Libraries that tests preload into programs: tests/preload/<name>.cpp becomes $(BUILD)/test-bin/<name>.so.
 TEST_PRELOADS    := $(patsubst tests/preload/%.cpp,$(BUILD)/test-bin/%.so,$(wildcard tests/preload/*.cpp))
 
-.PHONY: all unit-tests test-programs deps help clean install uninstall deb check-deb check-newcomer lint demo bench crash powerloss interop fuzz \
+.PHONY: all unit-tests test-programs deps help clean install uninstall deb check-deb check-newcomer lint demo demo-scaleout bench crash powerloss interop fuzz \
         check check-unit check-scenario check-meta check-crash check-large check-model check-asan check-tsan
 all: $(PROGRAMS) $(COMPLETIONS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
 unit-tests: $(BUILD)/unit-tests
@@ -253,6 +253,9 @@ demo: ## headquarters and two stores on this machine, in under a minute
 	@scripts/install-deps demo
 	@$(SUBMAKE) all
 	@BUILD=$(BUILD) scripts/demo
+demo-scaleout: ## a distributor, two workers and a sender; a worker is killed in the middle of an order
+	@$(SUBMAKE) all
+	@BUILD=$(BUILD) scripts/demo-scaleout
 bench: ## speed against the floor of this machine
 	@scripts/install-deps check
 	@$(BUILD_TESTED)

@@ -767,6 +767,67 @@ void bench_worker(const Settings& s) {
   row("worker --stream with " + short_number(many) + " waiting", p.ours, p.floor, 0.9, "the same with few waiting");
 }
 
+// --- through a distributor ---------------------------------------------------------------------------------------------------
+
+/// Messages per second from the endpoint's queue through a distributor and streaming workers. Starting the workers counts. `limit`: each
+/// worker ends after so many, 0: when all is done.
+double distributor_rate(const Settings& s, const std::string& name, gw::Queue& e, unsigned workers, const char* capacity, unsigned limit) {
+  const std::string tool = s.bin + "/bin/distributor", root_dir = s.dir + "/" + name;
+  auto run = start_ready({tool, "run", "--root", root_dir, "--endpoint", e.name(), "--concurrency", "1000", "-q"});
+  const uint64_t before = must(e.status(), "status").acks_total;
+  File null("/dev/null", O_WRONLY);
+  auto begin = Clock::now();
+  std::vector<pid_t> pids;
+  for (unsigned i = 0; i < workers; ++i) {
+    std::vector<std::string> words{tool, "worker", "--root", root_dir, "--master", e.name(), "--queue", "w" + std::to_string(i), "-q"};
+    auto how = streaming(s, capacity, limit);
+    if (limit == 0) how.insert(how.begin(), "--drain");
+    words.insert(words.end(), how.begin(), how.end());
+    pids.push_back(spawn(words, null.fd, -1));
+  }
+  for (pid_t pid : pids) join(pid, "distributor worker");
+  const double seconds = seconds_since(begin);
+  const auto handled = static_cast<double>(must(e.status(), "status").acks_total - before);
+  stop(run);
+  return handled / seconds;
+}
+
+void bench_distributor(const Settings& s) {
+  auto root = open_root(s, "distributor");
+  auto e = must(root->create_queue("E"), "create");
+  const unsigned n = s.long_run ? 200'000 : 40'000;
+  for (unsigned workers : {1u, 2u, 4u})
+    for (const char* capacity : {"256", "1000"}) {
+      auto floor = [&] {
+        put_many(*root, e, n, 256);
+        auto begin = Clock::now();
+        take_many(*root, e, n, static_cast<size_t>(std::atoi(capacity)));
+        return n / seconds_since(begin);
+      };
+      auto ours = [&] {
+        put_many(*root, e, n, 256);
+        return distributor_rate(s, "distributor", e, workers, capacity, 0);
+      };
+      Pair p = in_turns(s, floor, ours);
+      row("distributor, " + std::to_string(workers) + " workers of " + capacity, p.ours, p.floor, 1 / 1.5, "take + ack, as many per sync");
+      row("  the same, against 20,000/s", p.ours, 20'000, 1.0, "20,000 per second");
+    }
+  const unsigned many = s.long_run ? 1'000'000 : 100'000, some = s.long_run ? 50'000 : 10'000;
+  auto small = open_root(s, "distributor-few"), large = open_root(s, "distributor-many");
+  auto se = must(small->create_queue("E"), "create"), le = must(large->create_queue("E"), "create");
+  put_many(*large, le, many, 256);
+  Pair p = in_turns(s,
+                    [&] {
+                      put_many(*small, se, some + 4'000, 256);
+                      return distributor_rate(s, "distributor-few", se, 2, "1000", some / 2);
+                    },
+                    [&] {
+                      put_many(*large, le, some, 256);
+                      return distributor_rate(s, "distributor-many", le, 2, "1000", some / 2);
+                    });
+  row("distributor with " + short_number(many) + " waiting", p.ours, p.floor, 0.9, "the same with few waiting");
+}
+
 std::string file_system_name(const std::string& dir) {
   struct statfs f;
   if (statfs(dir.c_str(), &f) != 0) return "?";
@@ -785,7 +846,7 @@ int run(const Settings& s) {
   heading();
   const std::vector<std::pair<const char*, void (*)(const Settings&)>> all = {
       {"single", bench_single}, {"stream", bench_stream},   {"processes", bench_processes}, {"start", bench_start},
-      {"gateway", bench_gateway}, {"backlog", bench_backlog}, {"memory", bench_memory}, {"worker", bench_worker}, {"map", bench_map}};
+      {"gateway", bench_gateway}, {"backlog", bench_backlog}, {"memory", bench_memory}, {"worker", bench_worker}, {"distributor", bench_distributor}, {"map", bench_map}};
   for (auto& [name, function] : all)
     if (s.names.empty() || std::find(s.names.begin(), s.names.end(), name) != s.names.end()) function(s);
   return 0;
@@ -803,7 +864,7 @@ int main(int argc, char** argv) {
     else if (word == "--rounds" && i + 1 < argc) s.rounds = static_cast<unsigned>(std::atoi(argv[++i]));
     else words.push_back(word);
   }
-  if (words.size() < 2) die("usage: bench DIR BUILD [--long] [--rounds N] [single|stream|processes|start|gateway|backlog|memory|worker|map]...");
+  if (words.size() < 2) die("usage: bench DIR BUILD [--long] [--rounds N] [single|stream|processes|start|gateway|backlog|memory|worker|distributor|map]...");
   s.dir = words[0];
   s.bin = words[1];
   if (words.size() == 4 && words[2] == "--put-child") return put_child(s, static_cast<unsigned>(std::atoi(words[3].c_str())));

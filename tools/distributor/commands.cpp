@@ -50,9 +50,9 @@ Command status_command() {
   static StatusOptions options;
   Command command;
   command.name = "status";
-  command.usage = "status [--endpoint E]";
+  command.usage = "status [--endpoint E] [--max-count N] [--max-age T] [--min-free SIZE]";
   command.summary = "distributors, their workers, and whether all tokens are there";
-  command.examples = "  distributor status\n  distributor status --endpoint Sales --json\n";
+  command.examples = "  distributor status\n  distributor status --endpoint Sales --json\n  distributor status --max-age 5m || echo 'orders wait too long'\n";
   command.define = [](CLI::App& app) { define_status(app, options); };
   command.run = [](const CommonOptions& common) { return run_status(options, common); };
   return command;

@@ -34,6 +34,7 @@ Result<std::unique_ptr<Enlistment>> Enlistment::open(Root& root, Queue queue, En
     GW_TRY(root.create_queue(control_queue(master.queue)));
   }
   GW_TRY_ASSIGN(one->control_, destinations.find(Address{control_queue(master.queue), master.machine}));
+  GW_TRY_ASSIGN(one->endpoint_, destinations.find(master));
   return one;
 }
 
@@ -46,6 +47,10 @@ ControlMessage Enlistment::about_me(Kind kind) const {
 }
 
 void Enlistment::put(Transaction& transaction, Message&& message) const { put_to(transaction, control_, std::move(message)); }
+
+void Enlistment::put_to_endpoint(Transaction& transaction, Message message, PutOptions options) const {
+  put_to(transaction, endpoint_, std::move(message), std::move(options));
+}
 
 Result<CommitResult> Enlistment::send(const ControlMessage& control) {
   Transaction transaction;

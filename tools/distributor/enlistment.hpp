@@ -38,6 +38,8 @@ class Enlistment {
   static std::optional<HandOut> hand_out_of(const Message& message);
   /// Adds to a transaction that these hand-outs are settled in it. At most one control message.
   void give_back(Transaction& transaction, const std::vector<HandOut>& hand_outs, uint64_t done);
+  /// Adds a message to it that goes into the endpoint's queue.
+  void put_to_endpoint(Transaction& transaction, Message message, PutOptions options) const;
   /// A failed attempt; told with what comes back next.
   void attempt_failed() { ++failed_; }
 
@@ -58,7 +60,7 @@ class Enlistment {
 
   Root& root_;
   Queue queue_;
-  Destination control_;
+  Destination control_, endpoint_;
   std::optional<Queue> input_;
   EnlistmentSettings settings_;
   UniqueFd lock_;

@@ -252,6 +252,7 @@ Result<void> HandOver::hand_out(Turn& turn) {
     PutOptions options;
     options.expires_at_ms = work.info().expires_at_ms;
     options.failures = work.info().failures;
+    if (options.failures > 0) options.due_at_ms = work.info().due_at_ms;  // over; it says how many immediate retries were left out
     if (settings_.verbose)
       turn.said.push_back([this, worker = taken.worker->name, id = message.id(), hand_out] {
         event(Level::debug, "forwarded", {{"endpoint", settings_.endpoint}, {"worker", worker}, {"id", id}, {"hand_out", to_text(hand_out)}});

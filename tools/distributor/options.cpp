@@ -35,6 +35,7 @@ void define_run(CLI::App& app, RunOptions& into) {
 
 void define_status(CLI::App& app, StatusOptions& into) {
   app.add_option("--endpoint", into.endpoint, "only this endpoint [all of the root]")->type_name("E");
+  define_limits(app, into.limits);
 }
 
 void define_operator(CLI::App& app, OperatorOptions& into) { app.add_option("WORKER", into.worker, "its name, as status prints it")->type_name("WORKER"); }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "selection.hpp"
+
 namespace CLI {
 class App;
 }
@@ -28,6 +30,7 @@ void define_run(CLI::App& app, RunOptions& into);
 
 struct StatusOptions {
   std::string endpoint;
+  LimitOptions limits;
 };
 void define_status(CLI::App& app, StatusOptions& into);
 

@@ -116,7 +116,7 @@ void Settler::add(Claim&& claim, AttemptEnd&& end) {
 // Exactly one return for each hand-out, in the commit that takes its message away.
 void Settler::give_back(Transaction& transaction, const Settled& settled) {
   if (!settled.hand_out || !settled.leaves || transaction.empty()) return;
-  options_.enlistment->give_back(transaction, {*settled.hand_out}, settled.to_errors ? 0 : 1);
+  options_.enlistment->give_back(transaction, {*settled.hand_out}, settled.outcome == "acked" ? 1 : 0);
 }
 
 void Settler::reject(Claim&& claim, const std::string& exception_type, const std::string& why) {
@@ -147,7 +147,8 @@ void Settler::move_to_errors(Claim&& claim, Transaction& transaction, const Atte
   const int64_t expires = claim.info().expires_at_ms;
   Message message = claim.message();
   Failure failure;
-  failure.failed_queue = queue_.name() + "@" + root_.machine();
+  // Where it came from, and where it goes when somebody returns it: any worker may have it then.
+  failure.failed_queue = handed_out(message) ? options_.enlistment->endpoint_address() : queue_.name() + "@" + root_.machine();
   failure.exception_type = end.exception_type;
   failure.message = end.message();
   failure.stack_trace = without_line_end(end.tail);
@@ -170,6 +171,7 @@ Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settl
   for (size_t i = 0; i < targets.size(); ++i) {
     HeldSend& send = settled.end.sends[i];
     GW_TRY_ASSIGN(auto behind, told_again(root_, send.queue, send.message.headers, settled.map_uses));
+    if (settled.hand_out) set_return_address(send.message.headers);
     transaction.put(targets[i], std::move(send.message), std::move(send.options));
     if (behind) transaction.put(targets[i], *std::move(behind));
   }
@@ -196,7 +198,32 @@ void Settler::try_again(Claim&& claim, Transaction& transaction, Settled& settle
   settled.outcome = settled.next.kind == NextStep::Kind::immediate ? "immediate-retry" : "delayed-retry";
   if (options_.once) had_attempt_.insert(settled.info.seq);
   left_over_ = true;
+  if (settled.hand_out && settled.next.kind == NextStep::Kind::delayed) return send_back(std::move(claim), transaction, settled);
   transaction.defer(std::move(claim), settled.next.defer);
+}
+
+// Its token must not wait with it: it waits in the endpoint's queue, and goes to whoever is ready then.
+void Settler::send_back(Claim&& claim, Transaction& transaction, Settled& settled) {
+  if (options_.once) had_attempt_ids_.insert(settled.id);
+  settled.leaves = true;
+  Message message = claim.message();
+  remove_hand_out(message.headers);
+  message.headers.remove(worker_header::interruptions);
+  PutOptions options;
+  options.due_at_ms = settled.next.defer.due_at_ms;
+  options.failures = settled.info.failures + 1;
+  options.expires_at_ms = settled.info.expires_at_ms;
+  transaction.ack(std::move(claim));
+  options_.enlistment->put_to_endpoint(transaction, std::move(message), std::move(options));
+}
+
+bool Settler::handed_out(const Message& message) const { return options_.enlistment && Enlistment::hand_out_of(message); }
+
+// Answers go to the endpoint, not to this worker, unless the handler says otherwise.
+void Settler::set_return_address(Headers& headers) const {
+  const std::string* said = headers.find(header::reply_to_address);
+  if (said && *said != options_.endpoint && *said != queue_.name()) return;
+  headers.set(header::reply_to_address, options_.enlistment->endpoint_address());
 }
 
 // The claim has been given back. An acknowledgement that was refused because of what leaves with it must not run the handler again and
@@ -205,7 +232,9 @@ Result<void> Settler::refuse(Settled& settled, const Error& error) {
   ++refused_;
   left_over_ = true;
   event(Level::warn, "refused", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", settled.info.seq}, {"reason", error.text}});
+  if (settled.leaves && settled.outcome == "delayed-retry") return retry_here(settled);
   settled.outcome = settled.outcome.empty() ? "" : "given-back";
+  settled.leaves = false;
   if (settled.end.verdict != Verdict::done || settled.end.sends.empty()) return {};
   settled.end.what = "held messages were not sent: " + error.text;
   settled.end.exception_type = "Gatepost.HandlerFailed";
@@ -217,6 +246,21 @@ Result<void> Settler::refuse(Settled& settled, const Error& error) {
   }
   Transaction transaction;
   try_again(*std::move(again), transaction, settled, true);
+  give_back(transaction, settled);
+  GW_TRY(root_.commit(std::move(transaction)));
+  return {};
+}
+
+// The endpoint's queue does not take it back for now: it waits here, and its token with it.
+Result<void> Settler::retry_here(Settled& settled) {
+  settled.leaves = false;
+  GW_TRY_ASSIGN(auto again, queue_.claim_seq(settled.info.seq));
+  if (!again) {  // begun again already: this attempt is not counted
+    settled.outcome = "given-back";
+    return {};
+  }
+  Transaction transaction;
+  transaction.defer(*std::move(again), settled.next.defer);
   GW_TRY(root_.commit(std::move(transaction)));
   return {};
 }

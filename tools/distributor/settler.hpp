@@ -82,7 +82,9 @@ class Settler {
   /// Transactions that a queue did not take for now.
   uint64_t refused() const { return refused_; }
   /// once: was there an attempt at it in this run?
-  bool had_attempt(uint64_t seq) const { return had_attempt_.count(seq) > 0; }
+  bool had_attempt(const Claim& claim) const {
+    return had_attempt_.count(claim.seq()) > 0 || (!had_attempt_ids_.empty() && had_attempt_ids_.count(claim.message().id()) > 0);
+  }
   bool any_left_over() const { return left_over_; }
 
  private:
@@ -109,6 +111,10 @@ class Settler {
   void move_to_errors(Claim&& claim, Transaction& transaction, const AttemptEnd& end);
   Result<void> acknowledge(Claim&& claim, Transaction& transaction, Settled& settled);
   void try_again(Claim&& claim, Transaction& transaction, Settled& settled, bool skip_immediate);
+  void send_back(Claim&& claim, Transaction& transaction, Settled& settled);
+  Result<void> retry_here(Settled& settled);
+  bool handed_out(const Message& message) const;
+  void set_return_address(Headers& headers) const;
   void give_back(Transaction& transaction, const Settled& settled);
   void begin_commit();
   Result<void> end_commit(Batch&& batch, CommitThread::Results&& results);
@@ -132,6 +138,7 @@ class Settler {
   uint64_t pending_bytes_ = 0;
   std::map<uint64_t, std::string> refusals_;  // not counted: the message was begun again before we knew
   std::set<uint64_t> had_attempt_;
+  std::set<std::string> had_attempt_ids_;  // of those that went back to the endpoint's queue: they come with another number
   unsigned failed_in_a_row_ = 0;
   uint64_t acked_ = 0, failed_ = 0, to_error_queue_ = 0, refused_ = 0;
   bool left_over_ = false;

@@ -6,7 +6,9 @@
 #include <map>
 
 #include "current_table.hpp"
+#include "address.hpp"
 #include "diag.hpp"
+#include "handling_times.hpp"
 #include "hand_over.hpp"
 #include "json.hpp"
 #include "table.hpp"
@@ -24,6 +26,8 @@ struct EndpointStatus {
   uint64_t waiting = 0;    // ready in the input queue
   int64_t oldest_put_ms = 0;
   bool balanced = true;
+  HandlingSummary times;
+  std::vector<HandlingSummary> worker_times;  // parallel to report.workers
   int64_t oldest_ms(int64_t now) const { return oldest_put_ms == 0 ? 0 : std::max<int64_t>(now - oldest_put_ms, 0); }
 };
 
@@ -50,6 +54,20 @@ Result<DistributorReport> report_of(Root& root, Ledger& ledger, bool running) {
     for (const WorkerReport& was : last ? last->workers : std::vector<WorkerReport>())
       if (was.worker == row.worker && was.session == row.session) row.done = was.done, row.failed = was.failed;
   return report;
+}
+
+// Nothing is known of queues elsewhere, and of those whose workers have handled nothing yet.
+HandlingSummary times_of(const Root& root, const std::string& queue) {
+  auto times = read_handling_times(root.path(), queue);
+  return times && *times ? **times : HandlingSummary{};
+}
+
+void add_times(Root& root, EndpointStatus& status) {
+  status.times = times_of(root, status.report.endpoint);
+  for (const WorkerReport& row : status.report.workers) {
+    auto address = parse_address(row.worker);
+    status.worker_times.push_back(address && row.here ? times_of(root, address->queue) : HandlingSummary{});
+  }
 }
 
 // The sums are right if the report is right in itself and the storage queue has as many tokens and hand-outs as the report says.
@@ -90,10 +108,23 @@ Result<EndpointStatus> look_at(Root& root, const std::string& endpoint) {
   GW_TRY_ASSIGN(QueueStatus input, ledger.input().status());
   status.waiting = input.ready;
   status.oldest_put_ms = input.oldest_put_at_ms;
+  add_times(root, status);
   return status;
 }
 
 double seconds(int64_t ms) { return static_cast<double>(ms) / 1000.0; }
+
+void add_means(JsonObject& object, const HandlingSummary& times) {
+  if (times.critical.mean_s) object.add("critical_time_s", *times.critical.mean_s);
+  if (times.processing.mean_s) object.add("processing_time_s", *times.processing.mean_s);
+}
+
+// LIMITS look at what waits in the endpoint's queue.
+bool exceeds(const EndpointStatus& status, const Limits& limits, bool disk_low, int64_t now) {
+  if (disk_low || !status.balanced) return true;
+  if (limits.max_count && status.waiting > *limits.max_count) return true;
+  return limits.max_age_ms && status.oldest_put_ms != 0 && status.oldest_ms(now) > *limits.max_age_ms;
+}
 
 void print_json(const EndpointStatus& status, int64_t now) {
   const DistributorReport& report = status.report;
@@ -106,12 +137,15 @@ void print_json(const EndpointStatus& status, int64_t now) {
   object.add("waiting", status.waiting);
   if (status.oldest_put_ms != 0) object.add("oldest_s", seconds(status.oldest_ms(now)));
   object.add("capacity", report.capacity()).add("tokens", report.tokens()).add("in_flight", report.in_flight()).add("balanced", status.balanced);
+  add_means(object, status.times);
   out(object.str() + "\n");
-  for (const WorkerReport& row : report.workers) {
+  for (size_t i = 0; i < report.workers.size(); ++i) {
+    const WorkerReport& row = report.workers[i];
     JsonObject worker;
     worker.add("kind", "worker").add("endpoint", report.endpoint).add("worker", row.worker).add("state", row.state).add("capacity", row.capacity);
     worker.add("tokens", row.tokens).add("in_flight", row.in_flight).add("session", row.session).add_time("since_at", row.since_ms);
     worker.add("done_total", row.done).add("failed_total", row.failed);
+    add_means(worker, status.worker_times[i]);
     out(worker.str() + "\n");
   }
 }
@@ -131,12 +165,16 @@ void print_text(const EndpointStatus& status, int64_t now, bool color) {
     workers.row({row.worker, row.state, std::to_string(row.capacity), std::to_string(row.tokens), std::to_string(row.in_flight), row.session, std::to_string(row.done),
                  std::to_string(row.failed)});
   workers.flush();
+  if (status.times.critical.mean_s)
+    out("critical time " + human_duration(static_cast<int64_t>(*status.times.critical.mean_s * 1000)) + ", processing time " +
+        human_duration(static_cast<int64_t>(*status.times.processing.mean_s * 1000)) + " (mean of the last " + std::to_string(handling_times_kept) + ")\n");
   out("tokens " + std::to_string(report.tokens()) + " = capacity " + std::to_string(report.capacity()) + " - in flight " + std::to_string(report.in_flight()) + "\n");
 }
 
 }  // namespace
 
 Result<ExitCode> run_status(const StatusOptions& options, const CommonOptions& common) {
+  GW_TRY_ASSIGN(Limits limits, Limits::parse(options.limits));
   GW_TRY_ASSIGN(std::unique_ptr<Root> root, open_root(common, false));
   std::vector<std::string> endpoints;
   if (options.endpoint.empty()) {
@@ -145,20 +183,26 @@ Result<ExitCode> run_status(const StatusOptions& options, const CommonOptions& c
     GW_TRY(check_queue_name(options.endpoint));
     endpoints.push_back(options.endpoint);
   }
-  bool balanced = true;
+  const bool disk_low = limits.min_free_bytes && root->free_bytes() < *limits.min_free_bytes;
+  ExitCode answer = disk_low ? ExitCode::no : ExitCode::ok;
+  bool printed = false;
   for (const std::string& endpoint : endpoints) {
     auto status = look_at(*root, endpoint);
     if (!status && status.error().code == ExitCode::no_input && !options.endpoint.empty())
       return Error{ExitCode::no_input, 0, "'" + endpoint + "' has no distributor in '" + root->path() + "'"};
     if (!status && status.error().code == ExitCode::no_input) continue;  // its queues are just being made, or removed
     GW_TRY(status);
-    if (endpoint != endpoints.front() && !common.json) out("\n");
-    if (common.json) print_json(*status, now_ms());
-    else print_text(*status, now_ms(), common.color);
     if (!status->balanced) event(Level::error, "unbalanced", {{"endpoint", endpoint}, {"reason", "tokens are not capacity - in flight"}});
-    balanced &= status->balanced;
+    const int64_t now = now_ms();
+    const bool alarm = exceeds(*status, limits, disk_low, now);
+    if (alarm) answer = ExitCode::no;
+    if (limits.given() && !alarm) continue;
+    if (printed && !common.json) out("\n");
+    printed = true;
+    if (common.json) print_json(*status, now);
+    else print_text(*status, now, common.color);
   }
-  return balanced ? ExitCode::ok : ExitCode::no;
+  return answer;
 }
 
 }  // namespace gw::distributor

@@ -128,7 +128,7 @@ size_t Worker::room() const {
 bool Worker::set_apart(Claim& claim) {
   if (!settings_.once) return false;
   bool came_later = !enlistment_ && claim.info().put_at_ms > started_at_ms_;  // what is handed out comes later by its nature
-  if (!came_later && !settler_.had_attempt(claim.seq())) return false;
+  if (!came_later && !settler_.had_attempt(claim)) return false;
   if (came_later) closed_ = true;
   apart_.push_back(std::move(claim));
   return true;
@@ -370,7 +370,9 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> scratch, ScratchDir::create());
   GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> outboxes, make_outboxes(root->path()));
   settings.handler.outboxes = outboxes.get();
-  settings.settler.times = open_times(root->path(), {settings.queue});
+  std::vector<std::string> timed = {settings.queue};
+  if (settings.master && is_here(settings.master->master, root->machine())) timed.push_back(settings.master->master.queue);
+  settings.settler.times = open_times(root->path(), timed);
   Destinations destinations(*root, common.config, common.config_given);
   std::unique_ptr<Enlistment> enlistment;
   if (settings.master) {
