@@ -42,7 +42,7 @@ start() { # NAME
   if [ "$1" = run ]; then
     distributor run -q --endpoint E --concurrency 64 >>run.out 2>>run.err &
   else
-    distributor worker -q --master E --queue "$1" --capacity $capacity --stream --retries 50 --retry-increment 100ms -- python3 stream.py >>"$1.out" 2>>"$1.err" &
+    distributor worker -q --master E --queue "$1" --capacity $capacity --stream --retries 50 --immediate-retries 0 --retry-increment 100ms -- python3 stream.py >>"$1.out" 2>>"$1.err" &
   fi
   pid[$1]=$!
 }
