@@ -24,8 +24,19 @@ struct Failure {
 };
 
 /// Makes `headers` those of a message in the error queue: adds what `failure` says, drops the counters of retries
-/// (NServiceBus.Retries, NServiceBus.FLRetries) and keeps NServiceBus.Retries.Timestamp. Older failure headers are replaced.
+/// (NServiceBus.Retries, NServiceBus.FLRetries) and keeps NServiceBus.Retries.Timestamp. Older failure headers are replaced; other headers
+/// of the same names are kept as Gatepost.Original.NAME.
 void add_failure_headers(Headers& headers, const Failure& failure);
+
+/// The inverse, for a message that goes back: its headers as they were before it failed, in their order; what counted retries is gone.
+void restore_headers(Headers& headers);
+
+/// An operator returned the message: no further retries, the first failure brings it back. No handler and no other site sees the mark.
+inline constexpr std::string_view returned_header = "Gatepost.Returned";
+void mark_returned(Headers& headers);
+bool is_returned(const Headers& headers);
+/// The headers without the mark. A copy is made into `room` only if there is one.
+const Headers& without_mark(const Headers& headers, Headers& room);
 
 /// How a message goes into an error or audit queue: those are read by people, for whom nothing is too late.
 /// `expires_at_ms`: when it expires where it is, 0: never.

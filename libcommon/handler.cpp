@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "failure.hpp"
 #include "hash.hpp"
 #include "units.hpp"
 
@@ -332,7 +333,8 @@ Result<std::unique_ptr<HandlerRun>> HandlerRun::start(const HandlerSettings& set
   const std::string stem = std::to_string(info.seq) + "-" + std::to_string(info.failures + 1);
   GW_TRY_ASSIGN(std::vector<std::string> arguments, arguments_for(settings, message));
   const std::string headers_name = stem + ".headers", body_name = stem + ".body";
-  GW_TRY(scratch.write(headers_name, headers_to_text(message.headers)));
+  Headers room;
+  GW_TRY(scratch.write(headers_name, headers_to_text(without_mark(message.headers, room))));
   std::vector<std::string> files{headers_name};
   UniqueFd in;
   std::string body_path;

@@ -16,6 +16,7 @@
 #include "diag.hpp"
 #include "gw_assert.hpp"
 #include "hash.hpp"
+#include "put_notes.hpp"
 
 namespace gw {
 
@@ -360,7 +361,11 @@ Headers related_headers(const Headers& incoming) {
 std::vector<Result<CommitResult>> commit_or_hold(Root& root, std::vector<Transaction>&& transactions) {
   const std::string outbox(environment("GW_OUTBOX"));
   struct stat status{};
-  if (outbox.empty() || (::stat(outbox.c_str(), &status) == 0 && !belongs_to(outbox, root.path()))) return root.commit_all(std::move(transactions));
+  if (outbox.empty() || (::stat(outbox.c_str(), &status) == 0 && !belongs_to(outbox, root.path()))) {
+    // What a handler sends at once goes on account of its message, too.
+    const std::string_view parent = environment("GW_MESSAGE_ID");
+    return commit_noted(root, std::move(transactions), parent.empty() ? PutNotes::Which::gateway : PutNotes::Which::all, parent);
+  }
   Holder holder(outbox);
   Result<void> held;
   std::vector<Result<CommitResult>> results;

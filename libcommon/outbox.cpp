@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "failure.hpp"
 #include "units.hpp"
 #include "wire_codec.hpp"
 
@@ -65,6 +66,7 @@ class FieldWriter {
 };
 
 bool replaced(std::string_view name, const RequestContext& context) {
+  if (name == returned_header) return true;
   if (context.failures > 0 && (name == header::retries || name == header::retries_timestamp)) return true;
   return (context.without_site || !context.originating_site.empty()) && name == header::originating_site;
 }

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "journal.hpp"
 #include "message.hpp"
 #include "result.hpp"
 #include "wall_clock.hpp"
@@ -165,6 +166,8 @@ class Queue {
   /// The message and its info without claiming it. nullopt: gone.
   Result<std::optional<std::pair<MessageInfo, Message>>> read(uint64_t seq) const;
   Result<QueueStatus> status() const;
+  /// Are its puts and takes noted in the journal (QueueConfig::journal)? Cheap.
+  bool journalled() const;
   /// Are takes on, are puts? Cheap.
   bool takes_on() const;
   bool puts_on() const;
@@ -259,6 +262,8 @@ class Root {
   const std::string& path() const;
   const std::string& machine() const;
   uint64_t free_bytes() const;
+  /// Where what happens to messages is noted; the queue itself notes what expires.
+  Journal& journal();
   /// What puts leave free: min_free_bytes, by default at most a sixteenth of the file system.
   uint64_t reserve_bytes() const;
 

@@ -200,8 +200,6 @@ Result<bool> Expression::matches(const MessageInfo& info, const Message* message
   return compare_texts(text_of(info, message));
 }
 
-namespace {
-
 Result<std::vector<std::string>> read_stdin_lines() {
   std::string text;
   char buffer[65536];
@@ -220,8 +218,6 @@ Result<std::vector<std::string>> read_stdin_lines() {
   }
   return lines;
 }
-
-}  // namespace
 
 Result<void> Selection::add_word(const std::string& word) {
   if (word.starts_with(':')) {

@@ -100,6 +100,9 @@ class Selection {
 Result<std::vector<Selected>> select_messages(const Queue& queue, const SelectionOptions& options, std::vector<std::string>* missing = nullptr);
 Result<std::vector<Selected>> select_messages(const Queue& queue, Selection& selection, std::vector<std::string>* missing = nullptr);
 
+/// The lines of stdin that are not empty, to its end.
+Result<std::vector<std::string>> read_stdin_lines();
+
 /// Group key of a failed message (8 hex digits): failed queue, type, exception type, reason with digits and UUIDs masked.
 std::string failure_group(const Message& message);
 /// The reason with UUIDs and runs of digits replaced by `#`.

@@ -410,12 +410,15 @@ class RootImpl {
   Result<std::optional<UniqueFd>> try_singleton(std::string_view name, int* owner_pid);
   Root::SingletonInfo singleton(std::string_view name) const;
 
+  Journal& journal() { return *journal_; }
+
   std::string machine_;
   RootOptions options_;
 
  private:
   friend class QueueImpl;
   RootImpl() = default;
+  void open_journal();
   Result<void> create_layout();
   Result<void> open_layout();
   Result<void> check_file_system() const;
@@ -468,6 +471,7 @@ class RootImpl {
   std::map<uint32_t, std::string> numbers_;
   std::atomic<int64_t> last_maintain_ms_{0};
   std::atomic<bool> told_behind_{false}, told_jump_{false};
+  std::unique_ptr<Journal> journal_;
 };
 
 }  // namespace gw::queue_detail

@@ -57,12 +57,20 @@ Message& Claim::message() { return state_->message; }
 // --- Queue ---------------------------------------------------------------------------------------------------------
 
 const std::string& Queue::name() const { return impl_->name(); }
-Result<std::vector<Claim>> Queue::claim(size_t max, bool keep_expired) { return impl_->claim(max, keep_expired); }
+Result<std::vector<Claim>> Queue::claim(size_t max, bool keep_expired) {
+  auto claims = impl_->claim(max, keep_expired);
+  impl_->root().journal().write();
+  return claims;
+}
 Result<std::optional<Claim>> Queue::claim_seq(uint64_t seq) { return impl_->claim_seq(seq); }
 Result<void> Queue::scan(const std::function<bool(const MessageInfo&)>& visit, uint64_t from_seq) const { return impl_->scan(visit, from_seq); }
 Result<std::optional<std::pair<MessageInfo, Message>>> Queue::read(uint64_t seq) const { return impl_->read(seq); }
 Result<QueueStatus> Queue::status() const { return impl_->status(); }
 bool Queue::puts_on() const { return impl_->shared().puts_off.load() == 0; }
+bool Queue::journalled() const {
+  auto meta = impl_->read_meta();
+  return meta && meta->journal != 0;
+}
 bool Queue::takes_on() const { return impl_->shared().takes_off.load() == 0; }
 int64_t Queue::next_due_ms() const { return impl_->root().to_wall_time(impl_->shared().min_due_ms.load()); }
 int64_t Queue::last_put_ms() const { return impl_->root().to_wall_time(impl_->shared().last_put_ms.load()); }
@@ -95,6 +103,7 @@ Result<std::unique_ptr<Root>> Root::open(const std::string& path, const RootOpti
 const std::string& Root::path() const { return impl_->path(); }
 const std::string& Root::machine() const { return impl_->machine_; }
 uint64_t Root::free_bytes() const { return impl_->free_bytes(); }
+Journal& Root::journal() { return impl_->journal(); }
 uint64_t Root::reserve_bytes() const { return impl_->reserve_bytes(); }
 bool Root::xid_in_use(const Xid& xid) const { return impl_->xid_in_use(xid); }
 

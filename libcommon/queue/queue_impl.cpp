@@ -318,6 +318,14 @@ bool QueueImpl::drop_expired(ClaimState& state) {
     if (auto synced = sync_data(state.segment->idx.get(), state.segment->shown + ".idx"); !synced) return false;
   state.held = false;
   finished(state.seq, state.segment, left);
+  JournalLine line;
+  line.event = Happened::expired;
+  const std::string id = state.message.id();
+  line.id = id;
+  line.queue = name_;
+  line.seq = state.seq;
+  line.traceparent = state.message.headers.get("traceparent");
+  root_.journal().add(line);
   return true;
 }
 

@@ -122,8 +122,20 @@ Result<std::unique_ptr<RootImpl>> RootImpl::open(const std::string& path, const 
     GW_TRY(root->create_layout());
   }
   GW_TRY(root->open_layout());
+  root->open_journal();
   GW_TRY(root->join_epoch());
   return root;
+}
+
+void RootImpl::open_journal() {
+  Journal::Place place;
+  place.root_path = path_;
+  place.machine = machine_;
+  place.shared = modes_.shared;
+  // It goes on where puts are refused already, but leaves room for what takes and acknowledgements may need.
+  place.has_room = [this] { return free_bytes() >= reserve_bytes() / 4; };
+  place.may_purge = [this] { return clock().may_purge; };
+  journal_ = std::make_unique<Journal>(std::move(place));
 }
 
 Result<void> RootImpl::create_layout() {
@@ -134,7 +146,7 @@ Result<void> RootImpl::create_layout() {
     ~Unlock() { flock(fd, LOCK_UN); }
   } unlock{dir_.get()};
   if (exists_at(dir_.get(), "format")) return {};
-  static const std::set<std::string> ours = {"queues", "bodies", "commit", "lock", "root.v", "databus", "databus.due", "databus.open", "dedup", "machine", "clock", "format.new", "root.v.new", "lost+found", "locks"};
+  static const std::set<std::string> ours = {"queues", "bodies", "commit", "lock", "root.v", "databus", "databus.due", "databus.open", "dedup", "machine", "clock", "format.new", "root.v.new", "lost+found", "locks", "journal"};
   for (auto& name : list_dir(dir_.get()))
     if (!ours.count(name) && !name.starts_with("."))
       return Error{ExitCode::cannot_create, 0, "'" + path_ + "' is neither empty nor a root (there is '" + name + "' in it): name another directory"};

@@ -49,3 +49,41 @@ TEST_CASE("failure: long texts are cut, not inside of a character") {
   add_failure_headers(headers, f);
   CHECK(headers.get("NServiceBus.ExceptionInfo.Message") == std::string(failure_message_bytes_max - 1, 'x'));
 }
+
+TEST_CASE("failure: what goes back is as it was") {
+  Headers before;
+  before.set("NServiceBus.MessageId", "m");
+  before.set("NServiceBus.ProcessingEndpoint", "Elsewhere");
+  before.set("$.diagnostics.hostid", "0123");
+  before.set("x", "y");
+  Headers headers = before;
+  add_failure_headers(headers, failure());
+  CHECK(headers.get("NServiceBus.ProcessingEndpoint") == "HQ");
+  Headers twice = headers;
+  add_failure_headers(twice, failure());
+  restore_headers(headers);
+  CHECK(headers == before);
+  restore_headers(twice);
+  CHECK(twice == before);
+  restore_headers(twice);
+  CHECK(twice == before);
+  for (size_t i = 0; i < before.entries().size(); ++i) CHECK(headers.entries()[i].name == before.entries()[i].name);
+}
+
+TEST_CASE("failure: counters of retries and the mark go") {
+  Headers headers;
+  headers.set("NServiceBus.Retries", "4");
+  headers.set("NServiceBus.Retries.Timestamp", "2026-11-21 11:29:33:406293 Z");
+  headers.set("NServiceBus.FLRetries", "1");
+  mark_returned(headers);
+  CHECK(is_returned(headers));
+  Headers room;
+  CHECK_FALSE(is_returned(without_mark(headers, room)));
+  CHECK(without_mark(headers, room).find("NServiceBus.Retries") != nullptr);
+  Headers failed = headers;
+  add_failure_headers(failed, failure());
+  CHECK_FALSE(is_returned(failed));
+  restore_headers(headers);
+  CHECK(headers.entries().empty());
+  CHECK(&without_mark(headers, room) == &headers);
+}

@@ -64,6 +64,7 @@ Settler::Settled& Settler::note(const Claim& claim, AttemptEnd&& end) {
   settled.id = claim.message().id();
   settled.sent_at_ms = parse_nsb_time_ms(claim.message().headers.get(header::time_sent)).value_or(settled.info.put_at_ms);
   settled.body_bytes = claim.message().body.size();
+  settled.traceparent = claim.message().headers.get(traceparent_header);
   settled.outcome = outcome_word(end.verdict);
   settled.ended_at_ms = now_ms();
   settled.end = std::move(end);
@@ -172,11 +173,13 @@ Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settl
     HeldSend& send = settled.end.sends[i];
     GW_TRY_ASSIGN(auto behind, told_again(root_, send.queue, send.message.headers, settled.map_uses));
     if (settled.hand_out) set_return_address(send.message.headers);
+    settled.sent.push_back(note_put(targets[i], send.message, settled.id));
     transaction.put(targets[i], std::move(send.message), std::move(send.options));
     if (behind) transaction.put(targets[i], *std::move(behind));
   }
   if (audit_) {
     Message copy = claim.message();
+    copy.headers.remove(returned_header);
     copy.headers.set("NServiceBus.ProcessingStarted", format_nsb_time(settled.end.started_at_ms * 1000));
     copy.headers.set("NServiceBus.ProcessingEnded", format_nsb_time(settled.ended_at_ms * 1000));
     copy.headers.set(header::processing_endpoint, options_.endpoint);
@@ -190,6 +193,8 @@ Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settl
 
 void Settler::try_again(Claim&& claim, Transaction& transaction, Settled& settled, bool skip_immediate) {
   settled.next = next_step(options_.schedule, settled.info, skip_immediate, settled.end.delay_ms, settled.ended_at_ms);
+  // Only a handler that asks for it gets a message again that an operator returned.
+  if (is_returned(claim.message().headers) && settled.end.verdict == Verdict::failed) settled.next = {};
   if (settled.next.kind == NextStep::Kind::error) {
     settled.to_errors = settled.leaves = true;
     settled.outcome = "error-queue";
@@ -333,6 +338,7 @@ Result<void> Settler::end_commit(Batch&& batch, CommitThread::Results&& results)
     pending_bytes_ -= batch.settled[i].body_bytes;
     if (!in_doubt[i]) tell(batch.settled[i]);
   }
+  root_.journal().write();
   if (fatal) return *std::move(fatal);
   return {};
 }
@@ -343,7 +349,32 @@ void Settler::keep_times(const Settled& settled) {
     times->handled(static_cast<double>(now - settled.sent_at_ms) / 1000, static_cast<double>(settled.ended_at_ms - settled.end.started_at_ms) / 1000);
 }
 
+void Settler::write_journal(const Settled& settled) {
+  const bool acked = settled.outcome == "acked", retry = settled.outcome == "immediate-retry" || settled.outcome == "delayed-retry",
+             interrupted = settled.outcome == "interrupted", failed = !acked && !retry && !interrupted && settled.to_errors;
+  if (settled.outcome == "given-back" || !(acked || retry || interrupted || failed)) return;
+  const std::string worker = queue_.name() + "@" + root_.machine(), reason = settled.end.reason();
+  JournalLine line;
+  line.event = acked ? Happened::handled : failed ? Happened::failed : Happened::deferred;
+  line.id = settled.id;
+  line.queue = queue_.name();
+  if (failed)
+    line.to = errors_.name();
+  else
+    line.seq = settled.info.seq;
+  line.worker = worker;
+  // Neither an interruption nor a rejection without an attempt is one.
+  if (!interrupted) line.attempt = settled.info.failures + (settled.outcome.empty() ? 0 : 1);
+  if (!acked) line.reason = reason;
+  if (retry) line.next_try_ms = std::max(settled.next.due_at_ms, settled.ended_at_ms);
+  line.traceparent = settled.traceparent;
+  root_.journal().add(line);
+  if (acked)
+    for (const PutNote& sent : settled.sent) root_.journal().add(sent.line(Happened::stored, 0));
+}
+
 void Settler::tell(const Settled& settled) {
+  write_journal(settled);
   const MessageInfo& info = settled.info;
   if (settled.outcome == "acked") {
     ++acked_;

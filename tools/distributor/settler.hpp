@@ -15,6 +15,7 @@
 #include "handling_times.hpp"
 #include "held_sends.hpp"
 #include "job_log.hpp"
+#include "put_notes.hpp"
 #include "queue.hpp"
 #include "retry_schedule.hpp"
 
@@ -102,6 +103,8 @@ class Settler {
     std::optional<HandOut> hand_out;
     std::vector<UniqueFd> map_uses;  // what leaves with it was chosen by these maps: they are used until it is durable
     bool leaves = false;  // the message leaves the worker's queue: what it was handed out on comes back
+    std::string traceparent;
+    std::vector<PutNote> sent;  // with the acknowledgement
   };
   struct Batch {
     std::vector<Settled> settled;
@@ -122,6 +125,7 @@ class Settler {
   void count_refusal(uint64_t seq, AttemptEnd& end);
   void tell(const Settled& settled);
   void keep_times(const Settled& settled);
+  void write_journal(const Settled& settled);
 
   Root& root_;
   Queue queue_, errors_;

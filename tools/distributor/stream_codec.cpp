@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "failure.hpp"
 #include "hash.hpp"
 #include "json.hpp"
 
@@ -15,7 +16,8 @@ constexpr size_t quoted_bytes_max = 200;
 
 JsonObject head_of(const MessageInfo& info, const Message& message) {
   JsonObject headers;
-  for (const auto& [name, value] : message.headers.entries()) headers.add(name, value);
+  Headers room;
+  for (const auto& [name, value] : without_mark(message.headers, room).entries()) headers.add(name, value);
   JsonObject head;
   head.add("id", message.headers.get(header::message_id)).add("seq", info.seq).add("attempt", info.failures + 1);
   head.add_raw("headers", headers.str());

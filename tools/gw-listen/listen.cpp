@@ -16,6 +16,7 @@
 #include "dedup_store.hpp"
 #include "diag.hpp"
 #include "program_channels.hpp"
+#include "put_notes.hpp"
 #include "receive.hpp"
 #include "reply_address.hpp"
 #include "servers.hpp"
@@ -156,7 +157,7 @@ Result<void> Listener::start() {
   context.free_bytes = [this] { return root_->free_bytes(); };
   context.clock = [this] { return root_->clock(); };
   context.min_free_bytes = root_->reserve_bytes();
-  committer_.emplace([this](std::vector<Transaction>&& all) { return root_->commit_all(std::move(all)); },
+  committer_.emplace([this](std::vector<Transaction>&& all) { return commit_noted(*root_, std::move(all), PutNotes::Which::all); },
                      [this] { return servers_->under_way(); }, &end_in_doubt);
   context.committer = &*committer_;
   afterwards_.emplace();
@@ -165,6 +166,7 @@ Result<void> Listener::start() {
   context.instances = &*instances_;
   held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
   context.held = &*held_;
+  context.journal = &root_->journal();
   context.stopping = [this] { return servers_->stopping(); };
   receiver_.emplace(std::move(context));
   servers_.emplace([this](Exchange& exchange) { receiver_->handle(exchange); });

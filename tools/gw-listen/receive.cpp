@@ -175,6 +175,7 @@ void Receiver::handle(Exchange& exchange) const {
 void Receiver::refused(const RequestHead& head, const Answer& answer, const std::string& id) const {
   counts_.refused.fetch_add(1, std::memory_order_relaxed);
   report_refused(head, answer, id);
+  note(Happened::refused, id, answer.status, answer.plain_text());
 }
 
 Answer Receiver::handle_call(Exchange& exchange, const Channel& channel, Headers&& wire) const {
@@ -187,6 +188,19 @@ Answer Receiver::handle_call(Exchange& exchange, const Channel& channel, Headers
     answer = receive_call(exchange, channel, {"", &channel.allow_endpoints}, std::move(wire), date, id);
   if (answer.status >= 400) this->refused(exchange.head(), answer, id);
   return answer;
+}
+
+/// What the committer has no part in.
+void Receiver::note(Happened happened, const std::string& id, int status, const std::string& reason) const {
+  if (!context_.journal || id.empty()) return;
+  JournalLine line;
+  line.event = happened;
+  line.id = id;
+  line.queue = context_.endpoint;
+  line.status = status;
+  line.reason = reason;
+  context_.journal->add(line);
+  context_.journal->write();
 }
 
 Answer Receiver::route(Exchange& exchange, std::string& id) const {
@@ -387,6 +401,7 @@ Answer Receiver::known_message(const WireCall& call, const DedupRow& row, const 
   if (row.other_body(came)) return refusal(422, "same id, other body");
   event(Level::info, "duplicate", {{"id", call.id}});
   counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
+  note(Happened::duplicate, call.id, 0, "");
   return release(call.id, true);
 }
 

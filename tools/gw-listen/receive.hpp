@@ -34,6 +34,7 @@ struct ReceiverContext {
   DataBus* data_bus = nullptr;
   HeldMessages* held = nullptr;
   InstanceNotes* instances = nullptr;
+  Journal* journal = nullptr;  ///< null: nothing is noted
   std::function<bool()> stopping;
 };
 
@@ -81,6 +82,7 @@ class Receiver {
   Answer stored(const Stored& what, Result<CommitResult>&& committed) const;
   void answer_late(LateAnswer& answer, Stored&& what, Transaction&& transaction) const;
   Answer release(const std::string& id, bool known) const;
+  void note(Happened happened, const std::string& id, int status, const std::string& reason) const;
   Answer status_page() const;
 
   void refused(const RequestHead& head, const Answer& answer, const std::string& id) const;

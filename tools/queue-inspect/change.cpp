@@ -3,6 +3,7 @@
 #include "diag.hpp"
 #include "outbox.hpp"
 #include "outcome_store.hpp"
+#include "put_notes.hpp"
 #include "support.hpp"
 #include "terminal.hpp"
 #include "units.hpp"
@@ -18,6 +19,7 @@ struct Change {
   const char* done;     ///< "moved"
   const char* planned;  ///< "would-move"
   std::string to;       ///< the queue it went to; empty: none
+  Happened happened;    ///< for the journal
   /// Adds what is to happen to the claimed message. `before` is what was known when it was selected.
   std::function<void(Transaction&, Claim&&, const MessageInfo& before)> apply;
   /// Called with the claims of a batch before it is committed.
@@ -56,9 +58,9 @@ Result<void> change_batch(Root& root, Queue& queue, std::span<const Selected> ba
   }
   if (change.before_commit) GW_TRY(change.before_commit(claims));
   std::vector<Transaction> transactions(claims.size());
-  std::vector<std::string> ids;
+  std::vector<PutNote> notes;
   for (size_t i = 0; i < claims.size(); ++i) {
-    ids.push_back(claims[i].message().id());
+    notes.push_back(note_put(queue, claims[i].message()));
     change.apply(transactions[i], std::move(claims[i]), *infos[i]);
   }
   auto results = root.commit_all(std::move(transactions));
@@ -68,8 +70,12 @@ Result<void> change_batch(Root& root, Queue& queue, std::span<const Selected> ba
       continue;
     }
     ++counts.done;
-    tell(change, ids[i], infos[i]->seq, change.done, common, common.verbose);
+    tell(change, notes[i].id, infos[i]->seq, change.done, common, common.verbose);
+    JournalLine line = notes[i].line(change.happened, results[i]->puts.empty() ? infos[i]->seq : results[i]->puts[0].seq);
+    line.to = change.to;
+    root.journal().add(line);
   }
+  root.journal().write();
   if (counts.error) return *counts.error;
   return {};
 }
@@ -132,7 +138,7 @@ Result<ExitCode> move(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY_ASSIGN(Queue source, open_settled_queue(*root, options.queue));
   GW_TRY_ASSIGN(Queue target, open_settled_queue(*root, options.target));
-  Change change{"moved", "would-move", target.name(), {}, {}};
+  Change change{"moved", "would-move", target.name(), Happened::moved, {}, {}};
   change.apply = [&target](Transaction& transaction, Claim&& claim, const MessageInfo& before) {
     PutOptions how;
     how.due_at_ms = before.state == MessageState::deferred ? before.due_at_ms : 0;
@@ -149,7 +155,7 @@ Result<ExitCode> purge(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
-  Change change{"purged", "would-purge", "", {}, {}};
+  Change change{"purged", "would-purge", "", Happened::purged, {}, {}};
   change.apply = [](Transaction& transaction, Claim&& claim, const MessageInfo&) { transaction.ack(std::move(claim)); };
   if (auto site = site_of_outbox(queue.name()))
     change.before_commit = [&root, site](const std::vector<Claim>& claims) { return record_purged(*root, *site, claims); };

@@ -41,6 +41,18 @@ void add_messages(Tool& tool, const std::shared_ptr<Options>& options) {
   add(tool, options, "move SRC DST SEL", "move messages to another queue, each exactly once",
       "  queue-inspect move error Sales --where 'reason~time.?out'\n  queue-inspect move Sales Archive --all --dry-run\n", Selects::changes,
       define_move, move);
+  add(tool, options, "groups QUEUE [SEL]", "list failed messages by what they failed of",
+      "  queue-inspect groups error\n  queue-inspect groups error --where 'age<1d' --json\n", Selects::no, define_groups, groups);
+  add(tool, options, "return QUEUE SEL [--to Q] [--rate R] [--ramp L] [--settle T] [--stop-on-failures N]",
+      "send failed messages back to where they failed, each exactly once",
+      "  queue-inspect return error --group 5f2c01aa --dry-run\n"
+      "  queue-inspect return error --all --ramp 1,5,20,100 --stop-on-failures 3\n"
+      "  queue-inspect return error --where 'age<2h' --rate 10/s --json > returned.jsonl\n",
+      Selects::changes, define_return, return_messages);
+  add(tool, options, "edit QUEUE SEL [--exec CMD]", "replace messages by ones with another body",
+      "  queue-inspect edit error :17\n  queue-inspect edit error --group 5f2c01aa --exec ./add-currency\n", Selects::changes, define_edit, edit);
+  add(tool, options, "trace ID...", "tell what happened to a message, and where it is now",
+      "  queue-inspect trace order-17\n  queue-inspect trace order-17 --json | jq .event\n", Selects::no, define_trace, trace);
   add(tool, options, "purge QUEUE SEL", "remove messages for good", "  queue-inspect purge error --where 'age>30d'\n", Selects::changes,
       define_purge, purge);
 }

@@ -68,6 +68,32 @@ void define_purge(CLI::App& app, Options& into) {
   define_selection(app, into.selection);
 }
 
+void define_return(CLI::App& app, Options& into) {
+  one_queue(app, into);
+  define_selection(app, into.selection);
+  ReturnOptions& returning = into.returning;
+  app.add_option("--to", returning.to, "return to queue Q instead of the one in which each message failed")->type_name("Q")->check(not_empty);
+  app.add_option("--rate", returning.rate, "at most R messages a second, as in 10/s [no limit]")->type_name("R")->check(not_empty);
+  app.add_option("--ramp", returning.ramp, "in steps of so many messages, as in 1,5,20,100; then the rest")->type_name("L")->check(not_empty);
+  app.add_option("--settle", returning.settle, "wait T after each step to see what comes back [30s with --ramp, else 0]")->type_name("T")->check(not_empty);
+  app.add_option("--stop-on-failures", returning.stop_on_failures, "stop when N messages have come back")->type_name("N")->check(not_empty);
+}
+
+void define_groups(CLI::App& app, Options& into) {
+  one_queue(app, into);
+  define_selection(app, into.selection);
+}
+
+void define_edit(CLI::App& app, Options& into) {
+  one_queue(app, into);
+  define_selection(app, into.selection);
+  app.add_option("--exec", into.exec, "CMD gets the body on stdin, its stdout is the new one [VISUAL or EDITOR, with a file]")->type_name("CMD")->check(not_empty);
+}
+
+void define_trace(CLI::App& app, Options& into) {
+  app.add_option("ID", into.ids, "the message's id; - reads ids from stdin, one a line");
+}
+
 void define_hold(CLI::App& app, Options& into) {
   many_queues(app, into);
   app.add_flag("--puts", into.puts, "stop puts instead of takes");

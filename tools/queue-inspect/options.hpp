@@ -13,6 +13,10 @@ class App;
 
 namespace gw::inspect {
 
+struct ReturnOptions {
+  std::string to, rate, ramp, settle, stop_on_failures;
+};
+
 struct Options {
   std::vector<std::string> queues;
   std::string queue, target;
@@ -22,6 +26,9 @@ struct Options {
   bool journal = false, force = false, puts = false, create = false, repair = false;
   bool wait = false, follow = false, lines = false, nul = false;
   bool headers_only = false, body_only = false;
+  ReturnOptions returning;
+  std::vector<std::string> ids;
+  std::string exec;
   std::string max_bytes, reason, condition, timeout, to_dir;
 };
 
@@ -32,6 +39,10 @@ void define_show(CLI::App& app, Options& into);
 void define_put(CLI::App& app, Options& into);
 void define_take(CLI::App& app, Options& into);
 void define_move(CLI::App& app, Options& into);
+void define_return(CLI::App& app, Options& into);
+void define_groups(CLI::App& app, Options& into);
+void define_edit(CLI::App& app, Options& into);
+void define_trace(CLI::App& app, Options& into);
 void define_purge(CLI::App& app, Options& into);
 void define_hold(CLI::App& app, Options& into);
 void define_release(CLI::App& app, Options& into);

@@ -1,6 +1,7 @@
 // show: headers and bodies, which stay where they are.
 #include "commands.hpp"
 #include "databus.hpp"
+#include "failure.hpp"
 #include "support.hpp"
 #include "table.hpp"
 #include "units.hpp"
@@ -41,7 +42,8 @@ Result<void> show_one(const Options& options, const Root& root, const Selected& 
   const Message& message = *one.message;
   if (options.body_only) return write_body(message.body);
   if (!first) out("\n");
-  out(headers_to_text(message.headers));
+  Headers room;
+  out(headers_to_text(without_mark(message.headers, room)));
   if (options.headers_only) return {};
   out("\n");
   GW_TRY(show_body_for_people(message.body));

@@ -11,6 +11,7 @@
 #include "config.hpp"
 #include "databus.hpp"
 #include "diag.hpp"
+#include "failure.hpp"
 #include "hash.hpp"
 #include "units.hpp"
 
@@ -62,6 +63,21 @@ Result<std::optional<int64_t>> deadline_of(const std::string& timeout) {
 
 int64_t ms_until(const std::optional<int64_t>& deadline) {
   return deadline ? std::max<int64_t>(0, *deadline - monotonic_ms()) : INT64_MAX;
+}
+
+Result<std::vector<std::string>> read_ids(const std::vector<std::string>& words) {
+  std::vector<std::string> ids;
+  for (const std::string& word : words) {
+    if (word != "-") {
+      ids.push_back(word);
+      continue;
+    }
+    GW_TRY_ASSIGN(auto lines, read_stdin_lines());
+    ids.insert(ids.end(), lines.begin(), lines.end());
+  }
+  for (const std::string& id : ids)
+    if (!message_id_ok(id)) return Error{ExitCode::usage, 0, "'" + id + "' is not a message id"};
+  return ids;
 }
 
 void die_quietly_when_nobody_reads() { std::signal(SIGPIPE, SIG_DFL); }
@@ -118,7 +134,8 @@ JsonObject message_json(const std::string& queue, const MessageInfo& info, const
   if (reason) object.add("reason", *reason);
   if (failed_queue || reason) object.add("group", failure_group(message));
   JsonObject members;
-  for (const auto& [name, value] : headers.entries()) members.add(name, value);
+  Headers room;
+  for (const auto& [name, value] : without_mark(headers, room).entries()) members.add(name, value);
   object.add_raw("headers", members.str());
   return object;
 }

@@ -24,6 +24,9 @@ Result<void> require_selection(const SelectionOptions& selection);
 Result<std::optional<int64_t>> deadline_of(const std::string& timeout);
 int64_t ms_until(const std::optional<int64_t>& deadline);
 
+/// The words, and for "-" the lines of stdin, as message ids. usage: one is none.
+Result<std::vector<std::string>> read_ids(const std::vector<std::string>& words);
+
 /// For commands whose output is cut off by `| head` as a matter of course.
 void die_quietly_when_nobody_reads();
 

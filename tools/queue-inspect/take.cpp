@@ -5,6 +5,7 @@
 #include "commands.hpp"
 #include "diag.hpp"
 #include "map_senders.hpp"
+#include "put_notes.hpp"
 #include "sink.hpp"
 #include "support.hpp"
 #include "units.hpp"
@@ -24,7 +25,8 @@ struct Plan {
 
 class Taker {
  public:
-  Taker(Root& root, Queue& queue, Sink& sink, const Options& options) : root_(root), queue_(queue), sink_(sink), options_(options), senders_(root.path()) {}
+  Taker(Root& root, Queue& queue, Sink& sink, const Options& options)
+      : root_(root), queue_(queue), sink_(sink), options_(options), noted_(always_noted(queue.name()) || queue.journalled()), senders_(root.path()) {}
 
   Result<ExitCode> take_ready(const Plan& plan) {
     while (taken_ < plan.max && !Signals::stop_requested()) {
@@ -78,6 +80,7 @@ class Taker {
 
   Result<void> write_and_ack(std::vector<Claim>&& claims) {
     std::vector<Transaction> acks;
+    std::vector<Noted> notes;
     acks.reserve(claims.size());
     uint64_t for_us = 0;
     for (Claim& claim : claims) {
@@ -94,15 +97,32 @@ class Taker {
         refuse(std::move(claim));
         continue;
       }
+      if (noted_) notes.push_back({acks.size(), claim.seq(), note_put(queue_, claim.message())});
       acks.emplace_back();
       acks.back().ack(std::move(claim));
     }
     GW_TRY(sink_.settle());
     taken_ += acks.size() - for_us;
-    for (auto& result : root_.commit_all(std::move(acks)))
+    auto results = root_.commit_all(std::move(acks));
+    for (const Noted& one : notes)
+      if (results[one.transaction]) root_.journal().add(taken_line(one));
+    root_.journal().write();
+    for (auto& result : results)
       if (!result) return std::move(result).error();
     if (refused_.size() >= refused_max) return refused_error();
     return {};
+  }
+
+  // What is told of one in the journal.
+  struct Noted {
+    size_t transaction;
+    uint64_t seq;
+    PutNote note;
+  };
+  static JournalLine taken_line(const Noted& one) {
+    JournalLine line = one.note.line(Happened::handled, one.seq);
+    line.reason = "taken by 'queue-inspect take'";
+    return line;
   }
 
   // Kept until the end: given back now, it would be the first that the next claim gets.
@@ -126,6 +146,7 @@ class Taker {
   Queue& queue_;
   Sink& sink_;
   const Options& options_;
+  const bool noted_;  // in the journal
   SenderNotes senders_;
   uint64_t taken_ = 0;
   std::vector<Claim> refused_;

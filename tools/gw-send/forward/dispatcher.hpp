@@ -101,6 +101,7 @@ class Dispatcher {
   Result<void> adopt_unlisted(const std::string& key);
   void route_gateway_messages();
   bool route_from(GatewayQueue& from);
+  void note_routed(const GatewayQueue& from, const RoutedMessage& told, const CommitResult& result);
   Result<Transaction> route_one(GatewayQueue& from, Claim&& claim, RoutedMessage& told);
   Result<Queue> outbox_for(const SiteConfig& site);
   void set_aside(GatewayQueue& from, uint64_t seq);
@@ -149,6 +150,7 @@ class Dispatcher {
   void commit(Settlement& settlement);
   std::vector<Transaction> transactions_for(Settlement& settlement, std::vector<size_t>& transaction_of);
   void committed(const SettledMessage& after);
+  void note(const SettledMessage& after);
   void not_committed(const SettledMessage& after, const Error& error);
   bool record_outcomes(Settlement& settlement);
   std::optional<Outcome> known_outcome(const std::string& id, const std::string& site);

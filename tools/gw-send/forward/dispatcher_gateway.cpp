@@ -7,6 +7,7 @@
 #include "failure.hpp"
 #include "gateway_route.hpp"
 #include "outbox.hpp"
+#include "put_notes.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -25,7 +26,7 @@ constexpr int64_t unlisted_again_ms = 60'000;    // empty outboxes of addresses 
 /// What is told of a message that was handed on.
 struct Dispatcher::RoutedMessage {
   uint64_t seq = 0;
-  std::string id, sites, problem;
+  std::string id, sites, problem, traceparent;
   bool left = false;  ///< it stays in its queue for now
 };
 
@@ -132,16 +133,36 @@ bool Dispatcher::route_from(GatewayQueue& from) {
       event(told[i].left ? Level::warn : Level::error, "not-routed",
             {{"id", told[i].id}, {"queue", from.queue.name()}, {"reason", told[i].problem}});
       failed_total_ += told[i].left ? 0 : 1;
+      if (!told[i].left) note_routed(from, told[i], *results[i]);
     } else {
       event(Level::debug, "routed", {{"id", told[i].id}, {"queue", from.queue.name()}, {"sites", told[i].sites}});
+      note_routed(from, told[i], *results[i]);
     }
   }
+  root_.journal().write();
   return from.look;
+}
+
+void Dispatcher::note_routed(const GatewayQueue& from, const RoutedMessage& told, const CommitResult& result) {
+  for (const PutResult& put : result.puts) {
+    const std::string site = site_of_outbox(put.queue).value_or("");
+    JournalLine line;
+    line.event = told.problem.empty() ? Happened::moved : Happened::failed;
+    line.id = told.id;
+    line.queue = from.queue.name();
+    line.to = put.queue;
+    line.seq = put.seq;
+    line.site = site;
+    line.reason = told.problem;
+    line.traceparent = told.traceparent;
+    root_.journal().add(line);
+  }
 }
 
 Result<Transaction> Dispatcher::route_one(GatewayQueue& from, Claim&& claim, RoutedMessage& told) {
   const Message& message = std::as_const(claim).message();
   told.id = message.id();
+  told.traceparent = message.headers.get(traceparent_header);
   const GatewayRoute route = route_gateway_message(message.headers, configured_sites_);
   told.problem = route.problem;
   Transaction transaction;

@@ -6,6 +6,7 @@
 #include "dispatcher_site.hpp"
 #include "failure.hpp"
 #include "outbox.hpp"
+#include "put_notes.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -51,6 +52,7 @@ struct Dispatcher::SettledMessage {
   std::string reason;
   int64_t next_try_ms = 0;
   OutcomeState state = OutcomeState::stored;
+  std::string traceparent;
 };
 
 /// What a group of transfers comes to; committed together.
@@ -67,7 +69,8 @@ struct Dispatcher::Settlement {
   std::vector<Item> items;
 
   void add(Claim&& claim, Outcome outcome, size_t site, std::optional<Defer> defer = {}, std::optional<Message> failed = {}) {
-    After after{site, claim.seq(), outcome.id, outcome.attempts, outcome.status, outcome.reason, outcome.next_try_ms, outcome.state};
+    After after{site, claim.seq(), outcome.id, outcome.attempts, outcome.status, outcome.reason, outcome.next_try_ms, outcome.state,
+                std::string(std::as_const(claim).message().headers.get(traceparent_header))};
     items.push_back({std::move(claim), defer, std::move(failed), std::move(after)});
     outcomes.push_back(std::move(outcome));
   }
@@ -229,8 +232,10 @@ void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& int
   if (!transfer->policy) note_failure(site, *transfer, attempt, reason);
   Decision decision = decide(settings_->policy, attempt, info.failures, info.put_at_ms, now, wall_of(site.circuit.probe_at_ms()));
   const bool refused = answer.word == HttpAnswer::Word::refuse;
-  if (refused) decision = {Decision::Kind::error, 0, false};
-  if (!transfer->policy && !refused && !policy_program_.empty() && policy_decides(decision)) return ask_policy(std::move(transfer), reason);
+  // A returned message gets no retries, but the outage of its site is none of its failures.
+  const bool final = refused || (decision.kind == Decision::Kind::retry && is_returned(std::as_const(transfer->claim).message().headers));
+  if (final) decision = {Decision::Kind::error, 0, false};
+  if (!transfer->policy && !final && !policy_program_.empty() && policy_decides(decision)) return ask_policy(std::move(transfer), reason);
   if (transfer->policy) {
     if (!transfer->policy->trouble.empty())
       event(Level::error, "retry-policy-failed",
@@ -381,6 +386,7 @@ void Dispatcher::commit(Settlement& settlement) {
     else
       not_committed(after, result.error());
   }
+  root_.journal().write();
 }
 
 void Dispatcher::not_committed(const SettledMessage& after, const Error& error) {
@@ -392,7 +398,34 @@ void Dispatcher::not_committed(const SettledMessage& after, const Error& error) 
   if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
 }
 
+void Dispatcher::note(const SettledMessage& after) {
+  const Site& site = *sites_[after.site];
+  JournalLine line;
+  switch (after.state) {
+    case OutcomeState::delivered: line.event = Happened::delivered; break;
+    case OutcomeState::expired: line.event = Happened::expired; break;
+    case OutcomeState::stored: line.event = Happened::deferred; break;
+    case OutcomeState::failed:
+    case OutcomeState::purged: line.event = Happened::failed; break;
+  }
+  const std::string queue = outbox_of_site(site.key);
+  line.id = after.id;
+  line.queue = queue;
+  if (line.event == Happened::failed)
+    line.to = error_queue_.name();
+  else
+    line.seq = after.seq;
+  line.site = site.key;
+  line.attempt = after.attempt;
+  line.status = after.status;
+  line.reason = after.reason;
+  line.next_try_ms = after.next_try_ms;
+  line.traceparent = after.traceparent;
+  root_.journal().add(line);
+}
+
 void Dispatcher::committed(const SettledMessage& after) {
+  note(after);
   Site& site = *sites_[after.site];
   switch (after.state) {
     case OutcomeState::delivered:

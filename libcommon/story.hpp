@@ -1,0 +1,39 @@
+// What happened to one message, and where it is now: from the journal, the live queues and the outcomes of sites.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "journal.hpp"
+#include "json.hpp"
+#include "queue.hpp"
+#include "result.hpp"
+
+namespace gw {
+
+/// Where a copy of it lies now.
+struct LiveCopy {
+  std::string queue;
+  MessageInfo info;
+  Headers headers;
+};
+
+struct Story {
+  std::string id;
+  std::string state;                    ///< one sentence, without the id
+  std::vector<JournalRecord> events;    ///< in time order
+  std::vector<JournalRecord> children;  ///< `stored` of messages that were sent on its account
+  std::vector<LiveCopy> copies;
+  std::optional<int64_t> journal_since_ms;
+  bool known() const { return !events.empty() || !copies.empty(); }
+};
+
+/// Reads everything there is. What the journal has lost is told from the queues and outcomes as far as they know it.
+Result<Story> tell_story(Root& root, const std::string& id);
+
+/// The JSON of one event, as `queue-inspect trace --json` prints it.
+JsonObject event_json(const JournalRecord& record);
+
+}  // namespace gw
