@@ -247,7 +247,10 @@ Result<ExitCode> edit(const Options& options, const CommonOptions& common) {
   GW_TRY(require_selection(options.selection));
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto scratch, ScratchDir::create());
-  GW_TRY_ASSIGN(auto editor, make_editor(options.exec, *scratch));
+  std::unique_ptr<Editor> editor;
+  if (!common.dry_run) {
+    GW_TRY_ASSIGN(editor, make_editor(options.exec, *scratch));
+  }
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   if (common.dry_run) return plan(queue, selection, common);

@@ -1,11 +1,10 @@
 // return: failed messages go back to the queue they failed in, each exactly once, as they were before they failed.
-#include <strings.h>
-
 #include <algorithm>
 #include <charconv>
 #include <map>
 #include <set>
 
+#include "address.hpp"
 #include "commands.hpp"
 #include "databus.hpp"
 #include "diag.hpp"
@@ -80,23 +79,25 @@ Result<Pace> parse_pace(const ReturnOptions& options) {
 /// Where one message goes, or why it stays.
 struct Route {
   std::string to, problem;
-  Queue queue;
+  Destination destination;
 };
 
 /// Finds the queue in which a message failed.
 class Router {
  public:
-  Router(Root& root, const std::string& source) : root_(root), source_(source) {}
+  Router(Root& root, const std::string& source, const CommonOptions& common)
+      : root_(root), source_(source), destinations_(root, common.config, common.config_given) {}
 
   /// --to: all go there.
   Result<void> send_all_to(const std::string& text) {
     GW_TRY_ASSIGN(Address address, parse_address(text));
-    GW_TRY(check_queue_name(address.queue));
-    if (!is_here(address)) return usage("'" + text + "' is on another machine, and this one is '" + root_.machine() + "'");
-    if (address.queue == source_) return usage("the messages are in queue '" + source_ + "' already");
+    if (is_here(address, root_.machine())) {
+      if (address.queue == source_) return usage("the messages are in queue '" + source_ + "' already");
+      GW_TRY(open_settled_queue(root_, address.queue));
+    }
     Route route;
-    GW_TRY_ASSIGN(route.queue, open_settled_queue(root_, address.queue));
-    route.to = route.queue.name();
+    GW_TRY_ASSIGN(route.destination, destinations_.find(address));
+    route.to = route.destination.name();
     all_ = std::move(route);
     return {};
   }
@@ -108,36 +109,36 @@ class Router {
   }
 
  private:
-  bool is_here(const Address& address) const { return address.machine.empty() || strcasecmp(address.machine.c_str(), root_.machine().c_str()) == 0; }
-
   Route by_headers(const Headers& headers) {
     const std::string* failed_queue = headers.find(header::failed_q);
     if (!failed_queue) return {"", "it has no header " + std::string(header::failed_q) + ": say with --to where it goes", {}};
     auto address = parse_address(*failed_queue);
     if (!address) return {"", address.error().text, {}};
-    if (!is_here(*address)) return {*failed_queue, "it failed on another machine, and this one is '" + root_.machine() + "'", {}};
+    if (!is_here(*address, root_.machine())) return open(*address);
+    address->machine.clear();
     // The gateway's messages wait in the outboxes of their sites; who has none is routed again.
     if (is_gateway_queue(address->queue)) {
-      const std::string outbox = outbox_of_site(headers.get(header::destination_sites));
-      if (queue_name_ok(outbox)) {
+      const Address outbox{outbox_of_site(headers.get(header::destination_sites)), ""};
+      if (queue_name_ok(outbox.queue)) {
         Route direct = open(outbox);
         if (direct.problem.empty()) return direct;
       }
     }
-    return open(address->queue);
+    return open(*address);
   }
 
-  Route open(const std::string& name) {
+  Route open(const Address& address) {
+    const std::string name = address.machine.empty() ? address.queue : address.queue + "@" + address.machine;
     if (name == source_) return {name, "it failed in this queue: say with --to where it goes", {}};
-    auto known = queues_.find(name);
-    if (known != queues_.end()) return known->second;
+    auto known = routes_.find(name);
+    if (known != routes_.end()) return known->second;
     Route route{name, "", {}};
-    auto queue = root_.queue(name);
-    if (queue)
-      route.queue = *queue;
+    auto found = destinations_.find(address);
+    if (found)
+      route.destination = *std::move(found);
     else
-      route.problem = queue.error().code == ExitCode::no_input ? "there is no queue '" + name + "'" : queue.error().text;
-    return queues_[name] = route;
+      route.problem = found.error().code == ExitCode::no_input ? "there is no queue '" + name + "'" : found.error().text;
+    return routes_[name] = route;
   }
 
   std::string why_not(const Message& message) {
@@ -153,7 +154,8 @@ class Router {
   Root& root_;
   std::string source_;
   std::optional<Route> all_;
-  std::map<std::string, Route> queues_;
+  Destinations destinations_;
+  std::map<std::string, Route> routes_;
 };
 
 /// Tells what becomes of each message, and counts.
@@ -324,7 +326,7 @@ Result<void> Returner::send_batch(std::span<const Selected> batch) {
     mark_returned(message.headers);
     going.push_back({one.info.seq, message.id(), route.to, note_put(source_, message)});
     Transaction& transaction = transactions.emplace_back();
-    transaction.put(route.queue, std::move(message));
+    put_to(transaction, route.destination, std::move(message));
     transaction.ack(*std::move(claimed));
   }
   if (transactions.empty()) return {};
@@ -418,7 +420,7 @@ Result<ExitCode> return_messages(const Options& options, const CommonOptions& co
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY_ASSIGN(Queue source, open_settled_queue(*root, options.queue));
-  Router router(*root, source.name());
+  Router router(*root, source.name(), common);
   if (!options.returning.to.empty()) GW_TRY(router.send_all_to(options.returning.to));
   Returner returner(*root, source, router, pace, common);
   if (common.dry_run) return returner.plan(selection);
