@@ -75,7 +75,7 @@ run_exit 75 gw-send wait price-1 --timeout 0
 run_exit 1 gw-send forward --once --retries 3
 same 1 "$(count error)"
 run_ok queue-inspect return error price-1
-GW_CONFIG= start_daemon store gw-listen --root store --endpoint Store1 --channel "http://127.0.0.1:$port/Store1/"
+GW_CONFIG='' start_daemon store gw-listen --root store --endpoint Store1 --channel "http://127.0.0.1:$port/Store1/"
 start_background forward gw-send forward
 run_ok gw-send wait price-1 --timeout 20s
 run_ok env GW_ROOT="$T/store" queue-inspect show Store1 price-1
