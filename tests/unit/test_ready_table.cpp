@@ -121,6 +121,18 @@ TEST_CASE("ready table: a restarted worker has its capacity once, and what it st
   CHECK(f.tokens("a") == 1);
 }
 
+TEST_CASE("ready table: a start that was overtaken by a later one counts for nothing") {
+  Fixture f;
+  ControlMessage first = control(Kind::starting, "a", "s1"), second = control(Kind::starting, "a", "s2");
+  first.capacity = second.capacity = 2;
+  first.since_ms = 5000;
+  second.since_ms = 6000;
+  CHECK(f.table.starting(second, f.now, 1));
+  CHECK(!f.table.starting(first, f.now, 1));
+  CHECK(f.table.find("a")->session == "s2");
+  CHECK(f.table.starting(second, f.now, 1));
+}
+
 TEST_CASE("ready table: a smaller capacity than what is out") {
   Fixture f;
   f.start("a", "s1", 3);
@@ -159,8 +171,14 @@ TEST_CASE("ready table: unregistered until it starts anew") {
   CHECK(f.table.unregister("a"));
   CHECK(!f.table.unregister("a"));
   f.store();
-  CHECK(f.give_back("a", "s", {one}).applied == 0);
-  CHECK(!f.table.heartbeat(control(Kind::heartbeat, "a", "s"), f.now, lease_ms).known);
+  CHECK(f.out("a") == 1);  // the worker may still be at work on it
+  f.start("a", "s1", 2);
+  CHECK(f.tokens("a") == 1);
+  f.table.unregister("a");
+  f.store();
+  CHECK(f.give_back("a", "s", {one}).applied == 1);
+  CHECK(f.table.slots().empty());
+  CHECK(!f.table.heartbeat(control(Kind::heartbeat, "a", "s"), f.now).known);
   CHECK(f.table.available() == 0);
   f.start("a", "s2", 2);
   CHECK(f.tokens("a") == 2);
@@ -178,16 +196,18 @@ TEST_CASE("ready table: silent, and back; gone, and back only in a new session")
   f.store();
   CHECK(f.table.find("a")->state() == WorkerState::dead);
   CHECK(f.table.available() == 0);
-  CHECK(!f.table.heartbeat(control(Kind::heartbeat, "a", "old"), f.now, lease_ms).known);
-  auto alive = f.table.heartbeat(control(Kind::heartbeat, "a", "s", {one}), f.now, lease_ms);
+  CHECK(!f.table.heartbeat(control(Kind::heartbeat, "a", "old"), f.now).known);
+  auto alive = f.table.heartbeat(control(Kind::heartbeat, "a", "s", {one}), f.now);
   CHECK(alive.was_silent);
   f.store();
   CHECK(f.tokens("a") == 2);
   CHECK(f.out("a") == 1);
   f.table.gone(*f.table.find("a"));
   f.store();
-  CHECK(!f.table.heartbeat(control(Kind::heartbeat, "a", "s"), f.now, lease_ms).known);
-  f.table.taken_back(one.slot);
+  CHECK(!f.table.heartbeat(control(Kind::heartbeat, "a", "s"), f.now).known);
+  f.table.taken_back({one.slot, one.work + 1});
+  CHECK(f.out("a") == 1);
+  f.table.taken_back(one);
   f.store();
   CHECK(f.out("a") == 0);
   CHECK(f.table.slots().empty());
@@ -199,7 +219,7 @@ TEST_CASE("ready table: a hand-out that the worker does not have any more is fre
   Fixture f;
   f.start("a", "s", 2);
   HandOut one = f.hand_out(1), two = f.hand_out(2);
-  auto beat = [&](std::vector<HandOut> holds) { return f.table.heartbeat(control(Kind::heartbeat, "a", "s", std::move(holds)), f.now, lease_ms).lost; };
+  auto beat = [&](std::vector<HandOut> holds) { return f.table.missing(control(Kind::heartbeat, "a", "s", std::move(holds)), f.now, lease_ms); };
   CHECK(beat({two}).empty());  // perhaps still on its way
   f.now += lease_ms;
   CHECK(beat({two}).empty());
@@ -311,7 +331,7 @@ TEST_CASE("ready table: whatever happens, tokens = capacity - out for ready work
         case 2: f.table.resume(worker); break;
         case 3: if (dice(4) == 0) f.table.unregister(worker); break;
         case 4: if (known) f.table.silent(*known); break;
-        case 5: f.table.heartbeat(control(Kind::heartbeat, worker, session), f.now, INT64_MAX); break;
+        case 5: f.table.heartbeat(control(Kind::heartbeat, worker, session), f.now); break;
         case 6: if (known && dice(4) == 0) f.table.gone(*known); break;
         case 7:
           if (!out.empty()) {

@@ -62,6 +62,7 @@ Result<void> Enlistment::announce() {
   ControlMessage control = about_me(Kind::starting);
   control.capacity = settings_.capacity;
   control.lists = true;
+  control.since_ms = root_.clock().now_ms;
   GW_TRY(send(control));
   next_beat_ms_ = monotonic_ms() + beat_every_ms_;
   event(Level::info, "worker-enlisted",

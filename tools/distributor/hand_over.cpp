@@ -108,7 +108,7 @@ Result<void> HandOver::apply_controls(Turn& turn) {
       continue;
     }
     size += control->hand_outs.size() + (control->kind == Kind::returned ? control->capacity : worker_capacity_max / 4) + 1;
-    apply(turn, *control);
+    apply(turn, *control, claim.info().put_at_ms);
     turn.transaction.ack(std::move(claim));
     ++turn.controls;
   }
@@ -136,11 +136,11 @@ void HandOver::foreign_control(Turn& turn, Claim&& claim, const std::string& why
   });
 }
 
-void HandOver::apply(Turn& turn, const ControlMessage& control) {
+void HandOver::apply(Turn& turn, const ControlMessage& control, int64_t put_at_ms) {
   switch (control.kind) {
     case Kind::starting: return apply_starting(turn, control);
     case Kind::returned: return apply_returned(turn, control);
-    case Kind::heartbeat: return apply_heartbeat(turn, control);
+    case Kind::heartbeat: return apply_heartbeat(turn, control, put_at_ms);
     case Kind::stopping:
       if (table_->stopping(control))
         turn.said.push_back([this, control] {
@@ -156,7 +156,13 @@ void HandOver::apply(Turn& turn, const ControlMessage& control) {
 void HandOver::apply_starting(Turn& turn, const ControlMessage& control) {
   Worker* before = table_->find(control.worker);
   const size_t cleared = before ? before->free.size() : 0;
-  table_->starting(control, monotonic_ms(), now_ms());
+  if (!table_->starting(control, monotonic_ms(), now_ms())) {
+    turn.said.push_back([this, control] {
+      event(Level::info, "start-ignored",
+            {{"endpoint", settings_.endpoint}, {"worker", control.worker}, {"session", control.session}, {"reason", "it is older than the session that is known"}});
+    });
+    return;
+  }
   Worker* worker = table_->find(control.worker);
   const size_t held = worker->out.size();
   const bool plain = worker->plain, draining = worker->draining;
@@ -188,11 +194,17 @@ void HandOver::apply_returned(Turn& turn, const ControlMessage& control) {
     });
 }
 
-void HandOver::apply_heartbeat(Turn& turn, const ControlMessage& control) {
-  auto alive = table_->heartbeat(control, monotonic_ms(), settings_.lease_ms);
+void HandOver::apply_heartbeat(Turn& turn, const ControlMessage& control, int64_t put_at_ms) {
+  const int64_t now = monotonic_ms();
+  auto alive = table_->heartbeat(control, now);
+  auto address = parse_address(control.worker);
+  std::vector<HandOut> lost;
+  // It may have waited in the control queue: what it says is as old as it is.
+  if (alive.known && address && is_here(*address, root_.machine()))
+    lost = table_->missing(control, now - std::max<int64_t>(now_ms() - put_at_ms, 0), settings_.lease_ms);
   if (alive.was_silent)
     turn.said.push_back([this, worker = control.worker] { event(Level::info, "worker-back", {{"endpoint", settings_.endpoint}, {"worker", worker}}); });
-  for (const HandOut& one : alive.lost)
+  for (const HandOut& one : lost)
     turn.said.push_back([this, worker = control.worker, one] {
       event(Level::warn, "hand-out-lost",
             {{"endpoint", settings_.endpoint}, {"worker", worker}, {"hand_out", to_text(one)}, {"reason", "the message is not in the worker's queue any more: its token is free again"}});
@@ -372,7 +384,7 @@ void apply_for_show(ReadyTable& table, const ControlMessage& control, int64_t no
   switch (control.kind) {
     case Kind::starting: table.starting(control, now, now_ms()); break;
     case Kind::returned: static_cast<void>(table.returned(control, now)); break;
-    case Kind::heartbeat: static_cast<void>(table.heartbeat(control, now, INT64_MAX)); break;
+    case Kind::heartbeat: static_cast<void>(table.heartbeat(control, now)); break;
     case Kind::stopping: table.stopping(control); break;
     case Kind::unregister: table.unregister(control.worker); break;
     case Kind::drain: table.drain(control.worker); break;

@@ -16,7 +16,7 @@ namespace gw::distributor {
 
 struct HandOverSettings {
   std::string endpoint;
-  unsigned concurrency = 256;  ///< messages handed out in one turn
+  unsigned concurrency = 500;  ///< messages handed out in one turn
   int64_t lease_ms = 30'000;
   bool verbose = false;        ///< events for each message
 };
@@ -50,10 +50,10 @@ class HandOver {
 
   bool may_hand_out() const;
   Result<void> apply_controls(Turn& turn);
-  void apply(Turn& turn, const ControlMessage& control);
+  void apply(Turn& turn, const ControlMessage& control, int64_t put_at_ms);
   void apply_starting(Turn& turn, const ControlMessage& control);
   void apply_returned(Turn& turn, const ControlMessage& control);
-  void apply_heartbeat(Turn& turn, const ControlMessage& control);
+  void apply_heartbeat(Turn& turn, const ControlMessage& control, int64_t put_at_ms);
   void apply_operator(Turn& turn, const ControlMessage& control);
   void foreign_control(Turn& turn, Claim&& claim, const std::string& why);
   Result<void> hand_out(Turn& turn);

@@ -144,7 +144,7 @@ Result<bool> HandOver::take_back(const Queue& queue, std::vector<Claim>&& claims
     options.failures = info.failures;
     options.due_at_ms = info.due_at_ms;
     options.expires_at_ms = info.expires_at_ms;
-    if (hand_out) table_->taken_back(hand_out->slot);
+    if (hand_out) table_->taken_back(*hand_out);
     transaction.ack(std::move(claim));
     transaction.put(ledger_.input(), std::move(message), std::move(options));
     ++puts;

@@ -13,7 +13,7 @@ namespace {
 // Deferred until then: never. A slot that is out becomes ready when it comes back, not when it is due.
 constexpr int64_t year_3000_ms = 32'503'680'000'000;
 
-constexpr std::string_view header_flags = "Gatepost.WorkerFlags", header_since = "Gatepost.WorkerSince", header_lease = "Gatepost.WorkerLease";
+constexpr std::string_view header_flags = "Gatepost.WorkerFlags", header_lease = "Gatepost.WorkerLease";
 
 template <class Number>
 Number number(std::string_view text) {
@@ -35,7 +35,7 @@ Message record_message(const WorkerRecord& record) {
                            {record.unregistered, "unregistered"}})
     if (set) flags += (flags.empty() ? "" : " ") + std::string(word);
   headers.set(header_flags, flags);
-  headers.set(header_since, std::to_string(record.since_ms));
+  headers.set(worker_header::since, std::to_string(record.since_ms));
   headers.set(header_lease, std::to_string(record.lease_ms));
   return message;
 }
@@ -53,7 +53,7 @@ WorkerRecord parse_record(const Headers& headers, uint64_t seq) {
   record.silent = has("silent");
   record.gone = has("gone");
   record.unregistered = has("unregistered");
-  record.since_ms = number<int64_t>(headers.get(header_since));
+  record.since_ms = number<int64_t>(headers.get(worker_header::since));
   record.lease_ms = number<int64_t>(headers.get(header_lease));
   return record;
 }

@@ -28,7 +28,7 @@ void define_worker(CLI::App& app, WorkerOptions& into) {
 
 void define_run(CLI::App& app, RunOptions& into) {
   app.add_option("--endpoint", into.endpoint, "the queue to distribute")->type_name("E");
-  app.add_option("--concurrency", into.concurrency, "messages that are handed out at once [256]")->type_name("N");
+  app.add_option("--concurrency", into.concurrency, "messages that are handed out at once [500]")->type_name("N");
   app.add_option("--lease", into.lease, "a worker that is silent for longer is dead [30s]")->type_name("T");
   app.add_option("--error-queue", into.error_queue, "where foreign messages of the control queue go [error]")->type_name("Q");
 }

@@ -139,21 +139,23 @@ std::optional<HandOut> ReadyTable::out_on(uint64_t slot) const {
   return HandOut{slot, found->second.work};
 }
 
-void ReadyTable::starting(const ControlMessage& control, int64_t now, int64_t wall_ms) {
+bool ReadyTable::starting(const ControlMessage& control, int64_t now, int64_t wall_ms) {
   auto& worker = workers_[control.worker];
   if (!worker) worker = std::make_unique<Worker>();
+  if (control.since_ms != 0 && control.since_ms < worker->since_ms && control.session != worker->session) return false;
   worker->name = control.worker;
   worker->session = control.session;
   worker->capacity = control.capacity;
   worker->plain = !control.lists;
   worker->silent = worker->gone = worker->unregistered = false;
-  worker->since_ms = wall_ms;
+  worker->since_ms = control.since_ms != 0 ? control.since_ms : wall_ms;
   worker->lease_ms = 0;
   worker->heard_ms = now;
   worker->changed = true;
   worker->fresh = 0;
   while (!worker->free.empty()) drop_slot(*worker->free.begin(), true);
   balance(*worker);
+  return true;
 }
 
 bool ReadyTable::is_out(const HandOut& hand_out, const Worker& worker) const {
@@ -186,7 +188,7 @@ ReadyTable::Returned ReadyTable::returned(const ControlMessage& control, int64_t
   return result;
 }
 
-ReadyTable::Alive ReadyTable::heartbeat(const ControlMessage& control, int64_t now, int64_t lease_ms) {
+ReadyTable::Alive ReadyTable::heartbeat(const ControlMessage& control, int64_t now) {
   Alive alive;
   Worker* worker = find(control.worker);
   if (!worker || worker->unregistered || worker->gone || worker->session != control.session) return alive;
@@ -198,22 +200,27 @@ ReadyTable::Alive ReadyTable::heartbeat(const ControlMessage& control, int64_t n
     worker->silent = false;
     worker->changed = true;
   }
-  if (control.lists) {
-    const std::set<HandOut> holds(control.hand_outs.begin(), control.hand_outs.end());
-    for (uint64_t seq : std::vector<uint64_t>(worker->out.begin(), worker->out.end())) {
-      Slot& slot = slots_[seq];
-      auto held = holds.lower_bound(HandOut{seq, slot.work});
-      const bool there = held != holds.end() && held->slot == seq && (slot.work == 0 || held->work == slot.work);
-      if (there || now - slot.since_ms < lease_ms) {
-        slot.missing = 0;
-      } else if (++slot.missing >= 2) {
-        alive.lost.push_back({seq, slot.work});
-        free_slot(seq, slot);
-      }
-    }
-  }
   balance(*worker);
   return alive;
+}
+
+std::vector<HandOut> ReadyTable::missing(const ControlMessage& control, int64_t listed_at, int64_t lease_ms) {
+  std::vector<HandOut> lost;
+  Worker* worker = find(control.worker);
+  if (!worker || !control.lists || worker->session != control.session) return lost;
+  const std::set<HandOut> holds(control.hand_outs.begin(), control.hand_outs.end());
+  for (uint64_t seq : std::vector<uint64_t>(worker->out.begin(), worker->out.end())) {
+    Slot& slot = slots_[seq];
+    auto held = holds.lower_bound(HandOut{seq, slot.work});
+    const bool there = held != holds.end() && held->slot == seq && (slot.work == 0 || held->work == slot.work);
+    if (there || listed_at - slot.since_ms < lease_ms) {
+      slot.missing = 0;
+    } else if (++slot.missing >= 2) {
+      lost.push_back({seq, slot.work});
+      free_slot(seq, slot);
+    }
+  }
+  return lost;
 }
 
 bool ReadyTable::stopping(const ControlMessage& control) {
@@ -263,15 +270,13 @@ bool ReadyTable::unregister(std::string_view name) {
   if (!worker || worker->unregistered) return false;
   worker->unregistered = worker->changed = true;
   worker->draining = false;
-  while (!worker->out.empty()) drop_slot(*worker->out.begin(), true);
-  balance(*worker);
+  balance(*worker);  // what is out stays out until it comes back or is taken back
   return true;
 }
 
-void ReadyTable::taken_back(uint64_t seq) {
-  auto found = slots_.find(seq);
-  if (found == slots_.end() || !found->second.out) return;
-  free_slot(seq, found->second);
+void ReadyTable::taken_back(const HandOut& hand_out) {
+  auto found = slots_.find(hand_out.slot);
+  if (found != slots_.end() && is_out(hand_out, *found->second.worker)) free_slot(hand_out.slot, found->second);
 }
 
 void ReadyTable::nothing_left(Worker& worker) {

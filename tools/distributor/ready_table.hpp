@@ -61,9 +61,9 @@ class ReadyTable {
   void loaded();
 
   // --- what happens
-  enum class Effect { none, applied, ignored };
   /// A new session: its tokens are void, what is out stays out, for it is in the worker's queue and the worker is its only one.
-  void starting(const ControlMessage& control, int64_t now, int64_t wall_ms);
+  /// False: it is older than the session that is known (on the way from another machine one message may overtake another).
+  bool starting(const ControlMessage& control, int64_t now, int64_t wall_ms);
   struct Returned {
     unsigned applied = 0;
     std::vector<HandOut> ignored;  ///< not out, or not that worker's
@@ -73,9 +73,12 @@ class ReadyTable {
   struct Alive {
     bool known = false;
     bool was_silent = false;
-    std::vector<HandOut> lost;  ///< out for longer than `lease_ms`, and twice not among what it has: their tokens are free again
+    std::vector<HandOut> lost;  ///< their tokens are free again
   };
-  Alive heartbeat(const ControlMessage& control, int64_t now, int64_t lease_ms);
+  Alive heartbeat(const ControlMessage& control, int64_t now);
+  /// What was out for longer than `lease_ms` when the list was made (`listed_at`, monotonic), and was missing twice, was taken away by
+  /// somebody else. Only for workers whose messages cannot be on their way.
+  std::vector<HandOut> missing(const ControlMessage& control, int64_t listed_at, int64_t lease_ms);
   bool stopping(const ControlMessage& control);
   bool drain(std::string_view worker);
   bool resume(std::string_view worker);
@@ -83,8 +86,8 @@ class ReadyTable {
   void gone(Worker& worker);
   void silent(Worker& worker);
   void told_lease(Worker& worker, int64_t lease_ms);
-  /// What was out on the slot is no longer with the worker.
-  void taken_back(uint64_t slot);
+  /// That message is no longer with the worker.
+  void taken_back(const HandOut& hand_out);
   /// Nothing of it is left: an unregistered worker is forgotten.
   void nothing_left(Worker& worker);
   /// The slot's message has vanished from the storage queue.

@@ -89,6 +89,7 @@ Message to_message(const ControlMessage& control) {
       headers.set(worker_header::starting, "True");
       headers.set(worker_header::capacity_available, std::to_string(control.capacity));
       if (control.lists) headers.set(worker_header::hand_outs, "");
+      if (control.since_ms > 0) headers.set(worker_header::since, std::to_string(control.since_ms));
       break;
     case Kind::returned:
       of_worker();
@@ -135,6 +136,7 @@ Result<ControlMessage> parse_control(const Message& message) {
     control.lists = true;
   }
   control.done = number<uint64_t>(headers.get(worker_header::done)).value_or(0);
+  control.since_ms = number<int64_t>(headers.get(worker_header::since)).value_or(0);
   control.failed = number<uint64_t>(headers.get(worker_header::failed)).value_or(0);
   if (headers.find(worker_header::heartbeat) || headers.find(worker_header::stopping)) {
     control.kind = headers.find(worker_header::heartbeat) ? Kind::heartbeat : Kind::stopping;

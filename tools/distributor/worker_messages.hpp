@@ -25,6 +25,7 @@ inline constexpr std::string_view done = "Gatepost.Done";                 ///< h
 inline constexpr std::string_view failed = "Gatepost.Failed";             ///< failed attempts since the last report
 inline constexpr std::string_view heartbeat = "Gatepost.Heartbeat";
 inline constexpr std::string_view holding = "Gatepost.Holding";           ///< hand-outs that lie in the worker's queue
+inline constexpr std::string_view since = "Gatepost.WorkerSince";         ///< when the session began, ms since 1970 by the worker's root
 inline constexpr std::string_view stopping = "Gatepost.WorkerStopping";
 inline constexpr std::string_view drain = "Gatepost.DrainWorker";
 inline constexpr std::string_view resume = "Gatepost.ResumeWorker";
@@ -55,6 +56,7 @@ struct ControlMessage {
   Kind kind = Kind::returned;
   std::string worker;   ///< QUEUE@MACHINE
   std::string session;  ///< not of unregister, drain, resume
+  int64_t since_ms = 0; ///< starting: by the worker's clock, 0: unknown
   unsigned capacity = 0;  ///< starting: tokens it wants; returned: how many come back
   /// returned: those that come back. A worker of the original knows none and tells their number only.
   std::vector<HandOut> hand_outs;
