@@ -254,6 +254,7 @@ demo: ## headquarters and two stores on this machine, in under a minute
 	@$(SUBMAKE) all
 	@BUILD=$(BUILD) scripts/demo
 demo-scaleout: ## a distributor, two workers and a sender; a worker is killed in the middle of an order
+	@scripts/install-deps demo
 	@$(SUBMAKE) all
 	@BUILD=$(BUILD) scripts/demo-scaleout
 bench: ## speed against the floor of this machine
