@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Capacity that heals itself: workers that hang, are killed or vanish, distributors that take over, queues that somebody tampers with.
 # timeout: 180
-# asan: yes
 # shellcheck disable=SC2016 # the handlers' own variables
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"

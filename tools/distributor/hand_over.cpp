@@ -4,6 +4,7 @@
 
 #include "diag.hpp"
 #include "failure.hpp"
+#include "put_notes.hpp"
 #include "address.hpp"
 #include "units.hpp"
 
@@ -95,6 +96,7 @@ Result<void> HandOver::apply_controls(Turn& turn) {
     if (claims.error().code != ExitCode::not_now) return std::move(claims).error();
     if (!control_held_) event(Level::warn, "queue-held", {{"queue", ledger_.control().name()}, {"reason", claims.error().text}});
     control_held_ = true;
+    control_empty_ = false;  // what workers say is in there
     return {};
   }
   control_held_ = false;
@@ -269,6 +271,7 @@ Result<void> HandOver::hand_out(Turn& turn) {
       turn.said.push_back([this, worker = taken.worker->name, id = message.id(), hand_out] {
         event(Level::debug, "forwarded", {{"endpoint", settings_.endpoint}, {"worker", worker}, {"id", id}, {"hand_out", to_text(hand_out)}});
       });
+    turn.moved.push_back({message.id(), destination.name(), taken.worker->name, std::string(message.headers.get(traceparent_header)), turn.puts});
     turn.transaction.ack(std::move(work));
     put_to(turn.transaction, destination, std::move(message), std::move(options));
     ++turn.puts;
@@ -302,6 +305,7 @@ Result<bool> HandOver::commit(Turn& turn) {
   auto result = root_.commit(std::move(turn.transaction));
   if (!result) return refused(turn, std::move(result).error());
   Ledger::written(*table_, turn.written, *result, monotonic_ms());
+  write_journal(turn, *result);
   for (auto& say : turn.said) say();
   if (batch_ < settings_.concurrency) {
     batch_ = std::min(settings_.concurrency, batch_ * 2);
@@ -309,6 +313,21 @@ Result<bool> HandOver::commit(Turn& turn) {
     separate_ = false;
   }
   return true;
+}
+
+void HandOver::write_journal(const Turn& turn, const CommitResult& result) {
+  for (const Moved& moved : turn.moved) {
+    JournalLine line;
+    line.event = Happened::moved;
+    line.id = moved.id;
+    line.queue = settings_.endpoint;
+    line.to = moved.to;
+    line.seq = result.puts[moved.put].seq;
+    line.worker = moved.worker;
+    line.traceparent = moved.traceparent;
+    root_.journal().add(line);
+  }
+  root_.journal().write();
 }
 
 void HandOver::pause(const Error& error) {

@@ -39,8 +39,13 @@ class HandOver {
 
  private:
   using Said = std::vector<std::function<void()>>;
+  struct Moved {
+    std::string id, to, worker, traceparent;
+    size_t put = 0;  // which one of the transaction
+  };
   struct Turn {
     Transaction transaction;
+    std::vector<Moved> moved;  // for the journal
     size_t puts = 0, controls = 0, works = 0;
     std::string last_worker;  // who gets the message, if it is one
     uint64_t last_work = 0;
@@ -58,6 +63,7 @@ class HandOver {
   void foreign_control(Turn& turn, Claim&& claim, const std::string& why);
   Result<void> hand_out(Turn& turn);
   Result<bool> commit(Turn& turn);
+  void write_journal(const Turn& turn, const CommitResult& result);
   Result<bool> refused(Turn& turn, Error&& error);
   Result<void> reject_work(uint64_t seq, const std::string& why);
   Result<void> reload();

@@ -4,6 +4,7 @@
 #include "attempt_table.hpp"
 #include "diag.hpp"
 #include "hand_over.hpp"
+#include "journal.hpp"
 #include "address.hpp"
 #include "units.hpp"
 
@@ -132,6 +133,7 @@ Result<bool> HandOver::take_back(const Queue& queue, std::vector<Claim>&& claims
   if (auto opened = AttemptTable::open(root_.path(), queue.name())) attempts = *std::move(opened);
   Transaction transaction;
   size_t puts = 0;
+  std::vector<std::string> ids;
   for (Claim& claim : claims) {
     const MessageInfo info = claim.info();
     Message message = std::move(claim.message());
@@ -145,6 +147,7 @@ Result<bool> HandOver::take_back(const Queue& queue, std::vector<Claim>&& claims
     options.due_at_ms = info.due_at_ms;
     options.expires_at_ms = info.expires_at_ms;
     if (hand_out) table_->taken_back(*hand_out);
+    ids.push_back(message.id());
     transaction.ack(std::move(claim));
     transaction.put(ledger_.input(), std::move(message), std::move(options));
     ++puts;
@@ -163,6 +166,19 @@ Result<bool> HandOver::take_back(const Queue& queue, std::vector<Claim>&& claims
     return false;
   }
   Ledger::written(*table_, written, *result, monotonic_ms());
+  const std::string worker = full_address({queue.name(), ""}, root_.machine());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    JournalLine line;
+    line.event = Happened::moved;
+    line.id = ids[i];
+    line.queue = queue.name();
+    line.to = settings_.endpoint;
+    line.seq = result->puts[i].seq;
+    line.worker = worker;
+    line.reason = "the worker is dead, silent or unregistered";
+    root_.journal().add(line);
+  }
+  root_.journal().write();
   return true;
 }
 
