@@ -59,6 +59,7 @@ void fields(Decommission& d, Visit visit) {
   }
   visit("removed-here", d.removed_here);
   visit("text-before", d.text_before);
+  visit("hold-noted", d.hold_noted);
   visit("puts-were-on", d.puts_were_on);
   visit("reason-before", d.reason_before);
   visit("moved", d.moved);

@@ -35,6 +35,7 @@ struct Decommission {
   std::vector<std::string> ignored;  ///< senders
   bool removed_here = false;         ///< we have taken the instance out of the map
   std::string text_before;           ///< of the map then
+  bool hold_noted = false;           ///< the next two are known: from here on the hold is ours
   bool puts_were_on = true;          ///< before we held them
   std::string reason_before;
   uint64_t moved = 0;                ///< leftovers

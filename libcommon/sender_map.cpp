@@ -313,8 +313,10 @@ Result<bool> SenderMap::refresh() {
 
 Result<void> SenderMap::stamp(const std::string& endpoint, Headers& headers) {
   const std::string sender = sender_of(headers, root_.machine());
-  headers.set(header::map_version, instances_.version());
-  headers.set(header::map_sender, sender);
+  if (in_use_) {  // else there is no map
+    headers.set(header::map_version, instances_.version());
+    headers.set(header::map_sender, sender);
+  }
   int64_t& touched = touched_ms_[endpoint];
   const int64_t now = monotonic_ms();
   const std::string traffic = std::string(traffic_prefix) + endpoint;
@@ -366,10 +368,10 @@ Result<std::optional<Message>> told_again(Root& root, const std::string& queue, 
     if (!use) continue;
     GW_TRY_ASSIGN(const auto map, state->read(name.substr(0, name.size() - 7) + use->version + ".map"));
     auto table = map ? InstanceTable::parse(name, *map, root.machine(), InstanceTable::Schema::loose) : Result<InstanceTable>(Error{});
-    const bool by_default = address == queue + "@" + root.machine() && table && !table->find(queue);
-    if (by_default || (table && table->find_address(address))) return none;
+    if (table && table->find_address(address)) return none;
     now = use->version;
   }
+  if (now.empty()) return none;
   Message message = map_version_message(headers.get(header::map_sender), root.machine(), now);
   if (!remote.empty()) {
     message.headers.set(header::destination_queue, remote);

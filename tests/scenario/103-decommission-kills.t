@@ -21,6 +21,7 @@ decommission=(instance-map decommission Sales-2 --refresh 1s --drain-timeout 2s)
 
 # Kills the command as soon as it has said that step K is done (0: at once).
 kill_at() {
+  : >kill.out
   "${decommission[@]}" >kill.out 2>kill.err &
   local pid=$! i
   for ((i = 0; i < 500; i++)); do

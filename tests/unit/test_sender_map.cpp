@@ -260,3 +260,37 @@ TEST_CASE("decommission: what is remembered") {
   CHECK((*read_decommission(*state, "Sales"))->late == 1);
   CHECK_FALSE(*closed.address("Sales-2"));
 }
+
+TEST_CASE("sender map: what was put aside under an old map is followed by a control message") {
+  Place place;
+  place.map("<instance/><instance discriminator='2'/><instance machine='vm2'/>");
+  auto map = place.open();
+  Headers local, remote;
+  for (Headers* headers : {&local, &remote}) {
+    headers->set(header::originating_endpoint, "HQ");
+    REQUIRE(map->stamp("Sales", *headers));
+  }
+  remote.set(header::destination_queue, "Sales");
+  std::vector<UniqueFd> uses;
+  CHECK_FALSE(*told_again(*place.root, "Sales-2", local, uses));
+  CHECK(uses.size() == 1);
+  map.reset();
+  place.map("<instance/>");
+  map = place.open();
+  CHECK(place.types("Sales-2") == "");  // what is about to be put is waited for
+  uses.clear();
+  place.open();
+  CHECK(place.types("Sales-2") == "Gatepost.MapVersion");
+  auto behind = *told_again(*place.root, "Sales-2", local, uses);
+  REQUIRE(behind);
+  CHECK(is_map_version_message(behind->headers));
+  CHECK(behind->headers.get(header::map_version) == map->instances().version());
+  CHECK(behind->headers.get(header::map_sender) == "HQ@vm1");
+  behind = *told_again(*place.root, "machine.vm2", remote, uses);
+  REQUIRE(behind);
+  CHECK(behind->headers.get(header::destination_queue) == "Sales");
+  CHECK_FALSE(behind->headers.get(header::transfer_id).empty());
+  CHECK_FALSE(*told_again(*place.root, "Sales", local, uses));  // it is in the map still
+  CHECK(uses.empty());
+  CHECK_FALSE(*told_again(*place.root, "Sales", Headers(), uses));
+}

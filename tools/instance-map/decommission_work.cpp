@@ -299,12 +299,14 @@ Result<bool> DecommissionWork::drain(const Waiting& waiting) {
 Result<bool> DecommissionWork::disable() {
   GW_TRY_ASSIGN(const QueueStatus status, queue_.status());
   const std::string reason = "decommission of " + d_.address;
-  if (status.puts_on || status.hold_reason != reason) {
+  // Whoever was killed in the middle of holding must not take a half for what was there before.
+  if (!d_.hold_noted) {
+    d_.hold_noted = true;
     d_.puts_were_on = status.puts_on;
     d_.reason_before = status.hold_reason;
     GW_TRY(store());
-    GW_TRY(queue_.hold(status.takes_on, false, reason));
   }
+  if (status.puts_on || status.hold_reason != reason) GW_TRY(queue_.hold(status.takes_on, false, reason));
   GW_TRY(done(DecommissionStep::disabled, "puts held at " + clock_text(now_ms())));
   return true;
 }
@@ -359,7 +361,7 @@ Result<std::vector<std::pair<DecommissionStep, std::string>>> DecommissionWork::
   std::vector<std::pair<DecommissionStep, std::string>> undone;
   GW_TRY_ASSIGN(const QueueStatus status, queue_.status());
   // First the queue: as soon as the map has it, messages come.
-  if (status.hold_reason == "decommission of " + d_.address) {
+  if (d_.hold_noted && (status.hold_reason.empty() || status.hold_reason == "decommission of " + d_.address)) {
     GW_TRY(queue_.hold(status.takes_on, d_.puts_were_on, d_.reason_before));
     undone.emplace_back(DecommissionStep::disabled, d_.puts_were_on ? "puts released" : "puts are held as before: " + d_.reason_before);
   }

@@ -1,5 +1,6 @@
 #include "send_on.hpp"
 
+#include "journal.hpp"
 #include "map_senders.hpp"
 
 namespace gw::instance_map {
@@ -16,6 +17,7 @@ Result<bool> SendOn::move(const Queue& queue, const MessageInfo& info) {
   if (info.state == MessageState::deferred) options.due_at_ms = info.due_at_ms;
   Transaction transaction;
   Message message = claim->message();
+  const std::string id = message.id();
   message.headers.remove(header::map_version);  // of the map that chose this instance
   message.headers.remove(header::map_sender);
   put_to(transaction, destination, std::move(message), std::move(options));
@@ -23,6 +25,15 @@ Result<bool> SendOn::move(const Queue& queue, const MessageInfo& info) {
   auto committed = root_.commit(std::move(transaction));
   if (!committed) return std::move(committed).error();
   ++counts_[address];
+  JournalLine line;
+  line.event = Happened::moved;
+  line.id = id;
+  line.queue = queue.name();
+  line.to = destination.queue.name();
+  line.seq = committed->puts.at(0).seq;
+  line.reason = "decommission: goes to another instance";
+  root_.journal().add(line);
+  root_.journal().write();
   return true;
 }
 
