@@ -122,13 +122,13 @@ kill_daemon W
 start_daemon run distributor run --endpoint E
 start_worker W 2 './keep log'
 wait_until 5 grep -q "worker-registered.*$(value session W)" run.err
-same 'drained 0' "$(value state W) $(value tokens W)" '#1361, 1732: a drained worker stays drained when both were killed'
+same 'drained 0' "$(value state W) $(value tokens W)" '#1361, 1732, docs 1203: a drained worker stays drained when both were killed'
 run_ok distributor resume W
 wait_until 5 settled 2
 
 # --- 1529: a queue for each session, whose messages were orphaned -----------------------------------------------------------------------------------------
 same 'E E.distributor.control E.distributor.storage E.distributor.workers Out W audit error' \
-  "$(queue-inspect list --json | python3 -c 'import json, sys; print(*[json.loads(line)["queue"] for line in sys.stdin])')" '#1529: queues have the same names in each session'
+  "$(queue-inspect list --json | python3 -c 'import json, sys; print(*[json.loads(line)["queue"] for line in sys.stdin])')" '#1529, docs 1212: queues have the same names in each session'
 stop_daemon W
 start_worker W 1 './keep log; sleep 60'
 wait_until 5 settled 1
@@ -139,7 +139,7 @@ kill_daemon W
 start_worker W 1 './keep log'
 wait_until 5 lines_are 2 log
 wait_until 5 settled 1
-same 'left-over left-over' "$(paste -sd' ' log)" '#1529: what a worker had when it was killed is handled after its restart'
+same 'left-over left-over' "$(paste -sd' ' log)" '#1529, docs 1212: what a worker had when it was killed is handled after its restart'
 
 # --- 3944: a queue that was missing was found out at the first failure --------------------------------------------------------------------------------------
 stop_daemon W

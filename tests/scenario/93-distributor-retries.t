@@ -38,13 +38,13 @@ esac
 H
 chmod +x handle
 export LOG=$T/log
-start_daemon w1 distributor worker --master Sales --queue W1 --retry-increment 3s -- ./handle
+start_daemon w1 distributor worker --master Sales --queue W1 --retry-increment 6s -- ./handle
 wait_until 10 is 1 endpoint 'm[0]["tokens"]'
 
 # --- the return address -------------------------------------------------------------------------------------------------------------------
 printf answer | queue-inspect -q put Sales --id ask --header NServiceBus.ReplyToAddress=Client
 wait_until 10 count_is 1 Client
-same "Sales@$machine" "$(messages Client 'm[0]["headers"]["NServiceBus.ReplyToAddress"]')" 'an answer says where the endpoint is, not the worker'
+same "Sales@$machine" "$(messages Client 'm[0]["headers"]["NServiceBus.ReplyToAddress"]')" '#545, 957, 958, 2051, 2353, 4338: an answer says where the endpoint is, not the worker'
 same 'ask Reply' "$(messages Client 'm[0]["headers"]["NServiceBus.RelatedTo"] + " " + m[0]["headers"]["NServiceBus.MessageIntent"]')"
 same "Sales@$machine Mine" "$(messages Other '" ".join(x["headers"]["NServiceBus.ReplyToAddress"] for x in m)')" 'what else is sent, too; what the handler said stays'
 same 'answer W1 Sales 1' "$(cat log)" 'GW_QUEUE is the worker, GW_ENDPOINT the endpoint'

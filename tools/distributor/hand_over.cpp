@@ -18,7 +18,7 @@ constexpr size_t controls_at_once = 64;
 constexpr size_t changes_soft_max = 1000;   // messages of the ledger that control messages of one turn may touch, about
 constexpr size_t loose_changes_max = 800;   // of those that may wait for the next turn
 constexpr size_t targets_max = transaction_targets_max - 100;
-constexpr int64_t pause_ms = 1000;
+constexpr int64_t pause_ms = 1000, vanished_pause_ms = 50;
 
 }  // namespace
 
@@ -300,6 +300,7 @@ Result<bool> HandOver::commit(Turn& turn) {
     turn.transaction = {};
     event(Level::warn, "tokens-vanished", {{"endpoint", settings_.endpoint}, {"tokens", turn.written.vanished.size()}, {"reason", "new ones take their place"}});
     GW_TRY(reload());
+    paused_until_ms_ = monotonic_ms() + vanished_pause_ms;  // perhaps somebody only looks at them
     return true;
   }
   auto result = root_.commit(std::move(turn.transaction));
