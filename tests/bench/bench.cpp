@@ -431,70 +431,6 @@ void bench_memory(const Settings& s) {
 
 // --- the gateway -----------------------------------------------------------------------------------------------------
 
-// --- the instance map ---------------------------------------------------------------------------------------------------
-
-/// 10,000 instances, 1 MB: two endpoints on this machine, the rest elsewhere.
-void write_map(const std::string& directory) {
-  std::string map = "<endpoints>\n  <endpoint name=\"One\"><instance/></endpoint>\n  <endpoint name=\"Four\">";
-  for (char d : {'1', '2', '3', '4'}) map += std::string("<instance discriminator=\"") + d + "\"/>";
-  map += "</endpoint>\n";
-  for (int e = 0; e < 100; ++e) {
-    map += "  <endpoint name=\"Endpoint.Number." + std::to_string(e) + "\">\n";
-    for (int i = 0; i < 100; ++i)
-      map += "    <instance discriminator=\"" + std::to_string(i) + "\" machine=\"machine-" + std::to_string(e) + "-" + std::to_string(i) + ".example\" queue=\"Endpoint.Queue\"/>\n";
-    map += "  </endpoint>\n";
-  }
-  File file(directory + "/instance-mapping.xml");
-  write_all(file.fd, map + "</endpoints>\n");
-  File routing(directory + "/routing.xml");
-  write_all(routing.fd, "<routing><route type=\"To.One\" endpoint=\"One\"/><route type=\"To.Four\" endpoint=\"Four\"/></routing>\n");
-  File config(directory + "/config.xml");
-  write_all(config.fd, "<gatepost/>\n");
-}
-
-/// Messages per second of a command that reads the lines.
-double lines_rate(std::vector<std::string> words, const std::string& lines, unsigned count) {
-  words.push_back(lines);
-  auto begin = Clock::now();
-  run_tool(words);
-  return count / seconds_since(begin);
-}
-
-void bench_map(const Settings& s) {
-  const std::string dir = s.dir + "/map", root = dir + "/root", lines = dir + "/lines", tool = s.bin + "/bin/instance-map", inspect = s.bin + "/bin/queue-inspect";
-  if (access(tool.c_str(), X_OK) != 0) return;
-  std::filesystem::create_directories(dir);
-  write_map(dir);
-  const unsigned n = s.long_run ? 500'000 : 100'000;
-  {
-    File file(lines);
-    std::string text;
-    for (unsigned i = 0; i < n; ++i) text += "a line of a hundred bytes or so, as orders, prices and events in JSON are, " + std::to_string(1'000'000'000 + i) + "\n";
-    write_all(file.fd, text);
-  }
-  run_tool({inspect, "--root", root, "create", "One", "Four-1", "Four-2", "Four-3", "Four-4", "plain"});
-  File null("/dev/null", O_WRONLY);
-  const std::vector<std::string> resolve{tool, "--root", root, "--config", dir + "/config.xml", "resolve", "--type", "To.One"};
-  auto per_second = [&](const std::vector<std::string>& words) {
-    constexpr unsigned times = 10;
-    auto begin = Clock::now();
-    for (unsigned i = 0; i < times; ++i) run_tool(words, null.fd);
-    return times / seconds_since(begin);
-  };
-  Pair load = in_turns(s, [&] { return per_second({tool, "--version"}); }, [&] { return per_second(resolve); });
-  row("resolve with a map of 10,000 instances", load.ours, load.floor, 0, "instance-map --version");
-  std::printf("%-46s %8.2fms %8.2fms  (goal: less than 100 ms)\n", "  milliseconds each", 1000 / load.ours, 1000 / load.floor);
-  auto plain = [&] { return lines_rate({inspect, "-q", "--root", root, "put", "plain", "--lines", "--type", "To.One"}, lines, n); };
-  auto send = [&](const char* type) {
-    return lines_rate({tool, "-q", "--root", root, "--config", dir + "/config.xml", "send", "--lines", "--type", type}, lines, n);
-  };
-  Pair one = in_turns(s, plain, [&] { return send("To.One"); });
-  row("send --lines by the map, one instance", one.ours, one.floor, 0.9, "queue-inspect put --lines");
-  std::printf("%-46s %8.2fus          (goal: less than 1 us)\n", "  what the map costs for each message", 1e6 / one.ours - 1e6 / one.floor);
-  Pair four = in_turns(s, plain, [&] { return send("To.Four"); });
-  row("send --lines by the map, four instances in turn", four.ours, four.floor, 0, "queue-inspect put --lines, one queue");
-}
-
 struct Listening {
   pid_t pid = -1;
   std::string url;
@@ -846,7 +782,7 @@ int run(const Settings& s) {
   heading();
   const std::vector<std::pair<const char*, void (*)(const Settings&)>> all = {
       {"single", bench_single}, {"stream", bench_stream},   {"processes", bench_processes}, {"start", bench_start},
-      {"gateway", bench_gateway}, {"backlog", bench_backlog}, {"memory", bench_memory}, {"worker", bench_worker}, {"distributor", bench_distributor}, {"map", bench_map}};
+      {"gateway", bench_gateway}, {"backlog", bench_backlog}, {"memory", bench_memory}, {"worker", bench_worker}, {"distributor", bench_distributor}};
   for (auto& [name, function] : all)
     if (s.names.empty() || std::find(s.names.begin(), s.names.end(), name) != s.names.end()) function(s);
   return 0;
@@ -864,7 +800,7 @@ int main(int argc, char** argv) {
     else if (word == "--rounds" && i + 1 < argc) s.rounds = static_cast<unsigned>(std::atoi(argv[++i]));
     else words.push_back(word);
   }
-  if (words.size() < 2) die("usage: bench DIR BUILD [--long] [--rounds N] [single|stream|processes|start|gateway|backlog|memory|worker|distributor|map]...");
+  if (words.size() < 2) die("usage: bench DIR BUILD [--long] [--rounds N] [single|stream|processes|start|gateway|backlog|memory|worker|distributor]...");
   s.dir = words[0];
   s.bin = words[1];
   if (words.size() == 4 && words[2] == "--put-child") return put_child(s, static_cast<unsigned>(std::atoi(words[3].c_str())));

@@ -4,7 +4,6 @@
 . "$(dirname "$0")/../lib.sh"
 
 # vm1 is this root, vm2 the other one; each has a configuration of its own.
-echo vm1 >name
 mkdir one two
 run_ok queue-inspect --root one/root create Sales Shop error
 run_ok queue-inspect --root two/root create Sales Shop error
@@ -33,7 +32,7 @@ XML
 on() { # one|two COMMAND...
   local vm=$1
   shift
-  GW_CONFIG=$T/$vm/config.xml "$@" --root "$T/$vm/root"
+  GW_CONFIG=$T/$vm/config.xml GW_ROOT=$T/$vm/root "$@"
 }
 ready() { queue-inspect list --root "$T/$1/root" --json | sed -n "s/.*\"queue\":\"$2\".*\"ready\":\([0-9]*\).*/\1/p"; }
 echo order >order
@@ -61,7 +60,7 @@ run_ok queue-inspect show Shop "$id" --root "$T/one/root"
 like 'NServiceBus.MessageIntent: Publish' "$out"
 # A handler there publishes, and its event leaves with the acknowledgement.
 on two queue-inspect put Sales order >/dev/null
-run_ok on two distributor worker --queue Sales --drain -- instance-map publish --type Events.Accepted --config "$T/two/config.xml"
+run_ok on two distributor worker --queue Sales --drain -- instance-map publish --type Events.Accepted
 run_ok on two gw-send forward --drain
 same 2 "$(ready one Shop)"
 
