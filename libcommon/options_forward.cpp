@@ -6,8 +6,8 @@ namespace gw {
 
 const char forward_usage[] = "forward [--once | --drain] [--to SITES] [OPTION]...";
 const char forward_examples[] =
-    "  gw-send forward                                        keep forwarding until told to stop\n"
-    "  gw-send forward --drain --outages wait                 until nothing is left\n"
+    "  gw-send forward                                        # keep forwarding until told to stop\n"
+    "  gw-send forward --drain --outages wait                 # until nothing is left\n"
     "  gw-send forward --once --site Store1=http://store1:8080/Store1/\n";
 
 const char probe_usage[] = "probe --to SITES [--header N=V]... [--size SIZE] [OPTION]...";

@@ -42,7 +42,7 @@ Tool make_tool(char** argv) {
   send_one.define = [](CLI::App& app) { define_send_options(app, send_options); };
   send_one.run = [](const CommonOptions& common) { return send(send_options, common); };
   Command answer = command("reply", "reply [--of ID:QUEUE] [OPTION]... [FILE | -]", "answer the message that a handler has got, print the answer's id",
-                           "  echo \"$price\" | gw-send reply --type Prices.PriceAnswer           in a handler\n"
+                           "  echo \"$price\" | gw-send reply --type Prices.PriceAnswer           # in a handler\n"
                            "  gw-send reply --of 2cd472e1-0bf3-4f36-aa98-b50900bd6381:audit answer.json\n");
   answer.define = [](CLI::App& app) { define_reply_options(app, reply_options); };
   answer.run = [](const CommonOptions& common) { return reply(reply_options, common); };
