@@ -77,7 +77,7 @@ Result<std::vector<std::string>> files_in(const std::string& directory) {
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string name = entry->d_name;
     struct stat status{};
-    if (name[0] == '.' || name.ends_with(".lock") || name.ends_with(".v") || name.ends_with(".tmp")) continue;
+    if (name[0] == '.' || name == "lock" || name.ends_with(".lock") || name.ends_with(".v") || name.ends_with(".tmp")) continue;
     if (::fstatat(::dirfd(dir.get()), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
