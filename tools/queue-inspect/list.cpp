@@ -3,6 +3,7 @@
 
 #include "commands.hpp"
 #include "diag.hpp"
+#include "overview.hpp"
 #include "support.hpp"
 #include "table.hpp"
 #include "units.hpp"
@@ -18,29 +19,8 @@ Table::Titles titles_of(const CommonOptions& common) { return common.color ? Tab
 std::string age_text(int64_t since_ms) { return since_ms == 0 ? "-" : human_duration(std::max<int64_t>(0, now_ms() - since_ms)); }
 
 std::string flags_text(const QueueStatus& status) {
-  std::vector<std::string> flags;
-  if (!status.takes_on) flags.push_back("takes-off");
-  if (!status.puts_on) flags.push_back("puts-off");
-  if (status.bad > 0) flags.push_back("corrupt=" + std::to_string(status.bad));
-  if (status.config.journal) flags.push_back("journal");
-  std::string text;
-  for (const std::string& flag : flags) text += (text.empty() ? "" : ",") + flag;
-  if (!status.hold_reason.empty() && !(status.takes_on && status.puts_on)) text += " (" + status.hold_reason + ")";
-  return text.empty() ? "-" : text;
-}
-
-JsonObject status_json(const QueueStatus& status, const std::string& machine) {
-  JsonObject object;
-  object.add("queue", status.name).add("machine", machine);
-  object.add("ready", status.ready).add("claimed", status.claimed).add("deferred", status.deferred);
-  if (status.oldest_put_at_ms != 0) object.add("oldest_s", static_cast<double>(std::max<int64_t>(0, now_ms() - status.oldest_put_at_ms)) / 1000);
-  object.add("puts_total", status.puts_total).add("acks_total", status.acks_total).add("failed_total", status.failed_total);
-  if (status.bad > 0) object.add("corrupt", status.bad);
-  object.add("live_bytes", status.live_bytes).add("disk_bytes", status.disk_bytes);
-  if (status.config.max_bytes > 0) object.add("max_bytes", status.config.max_bytes);
-  object.add("takes", status.takes_on ? "on" : "off").add("puts", status.puts_on ? "on" : "off");
-  if (!status.hold_reason.empty()) object.add("hold_reason", status.hold_reason);
-  return object;
+  std::string flags = queue_flags(status);
+  return flags.empty() ? "-" : flags;
 }
 
 bool exceeds(const QueueStatus& status, const Limits& limits) {
@@ -80,7 +60,7 @@ Result<ExitCode> list_queues(Root& root, const Limits& limits, const CommonOptio
   bool alarm = disk_low || (limits.given() && !all.empty());
   if (common.json) {
     if (disk_low) print_root(root, common);
-    for (const QueueStatus& status : all) out(status_json(status, root.machine()).str() + "\n");
+    for (const QueueStatus& status : all) out(queue_json(status, root.machine(), now_ms()).str() + "\n");
     return alarm ? ExitCode::no : ExitCode::ok;
   }
   if (limits.given() && !alarm) return ExitCode::ok;

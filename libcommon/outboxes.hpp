@@ -1,4 +1,4 @@
-// The outboxes of a root as gw-send's commands look at them.
+// The outboxes of a root and the sites they belong to.
 #pragma once
 
 #include <optional>
