@@ -74,11 +74,13 @@ LIB     := $(BUILD)/libgatepost.a
 MAIN_SRC := $(sort $(wildcard tools/*/main.cpp))
 TOOLS    := $(patsubst tools/%/main.cpp,%,$(MAIN_SRC))
 SRC-gw-forward := $(sort $(wildcard tools/gw-send/forward/*.cpp))
-HELPERS  := $(if $(filter %/main.cpp,$(SRC-gw-forward)),gw-forward)
+SRC-gw-serve := $(sort $(wildcard tools/queue-inspect/serve/*.cpp)) tools/queue-inspect/options_serve.cpp
+HELPERS  := $(if $(filter %/main.cpp,$(SRC-gw-forward)),gw-forward) gw-serve
 $(foreach t,$(TOOLS),$(eval SRC-$(t) := $(sort $(wildcard tools/$(t)/*.cpp))))
 
 LDLIBS-gw-forward = -lcurl
 LDLIBS-gw-listen  = -lcivetweb -lssl -lcrypto
+LDLIBS-gw-serve   = -lcivetweb -lssl -lcrypto
 
 # Debian's CivetWeb loads OpenSSL by names and with a symbol that OpenSSL 3 does not have: these two stand in between.
 SHIMS := libssl.so libcrypto.so
@@ -96,14 +98,14 @@ LIBEXEC_SCRIPTS := $(CHANNEL_SCRIPTS) scripts/import-sqlite scripts/gatepost-pur
 
 UNIT_SRC := $(sort $(wildcard tests/unit/*.cpp))
 # Units may test what is in a tool: everything of it but its main().
-TOOL_SRC := $(filter-out %/main.cpp,$(sort $(wildcard tools/*/*.cpp tools/gw-send/forward/*.cpp)))
+TOOL_SRC := $(filter-out %/main.cpp,$(sort $(wildcard tools/*/*.cpp tools/gw-send/forward/*.cpp tools/queue-inspect/serve/*.cpp)))
 ifeq ($(MODE),tsan)
 # Only where threads are. Reading command lines takes longest to compile and has none.
   UNIT_SRC := $(shell grep -l thread tests/unit/*.cpp)
   TOOL_SRC := $(filter tools/gw-listen/% tools/gw-send/forward/% tools/distributor/commit_thread.cpp,$(TOOL_SRC))
 endif
 obj = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
-ALL_OBJ  := $(call obj,$(LIB_SRC) $(MAIN_SRC) $(TOOL_SRC) $(UNIT_SRC) $(SRC-gw-forward))
+ALL_OBJ  := $(call obj,$(LIB_SRC) $(MAIN_SRC) $(TOOL_SRC) $(UNIT_SRC) $(SRC-gw-forward) $(SRC-gw-serve))
 # Programs that only tests use: tests/<area>/<name>.cpp becomes $(BUILD)/test-bin/<name>.
 TEST_PROGRAM_SRC := $(sort $(filter-out tests/unit/% tests/preload/%,$(wildcard tests/*/*.cpp)))
 TEST_PROGRAMS    := $(foreach s,$(TEST_PROGRAM_SRC),$(BUILD)/test-bin/$(basename $(notdir $(s))))
@@ -132,6 +134,9 @@ $(BUILD)/pch/std.hpp.gch: scripts/precompiled.hpp
 	$(Q)cp $< $(@:.gch=)
 	$(Q)$(COMPILE) -x c++-header -c -o $@ $<
 	@{ echo '$(COMPILE)'; $(CXX) --version; cat $<; } | sha256sum >$@.sum
+
+# Files of the web page are taken in by the assembler.
+$(BUILD)/obj/tools/queue-inspect/serve/assets.o: $(wildcard tools/queue-inspect/serve/assets/*)
 
 $(LIB): $(call obj,$(LIB_SRC))
 	@mkdir -p $(@D)

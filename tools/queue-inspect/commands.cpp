@@ -1,4 +1,5 @@
 #include "commands.hpp"
+#include "serve_options.hpp"
 
 namespace gw::inspect {
 
@@ -10,6 +11,9 @@ using Run = Result<ExitCode> (*)(const Options&, const CommonOptions&);
 enum class Selects { no, changes };
 
 void no_options(CLI::App&, Options&) {}
+
+char** words = nullptr;
+ServeOptions serve_options;
 
 void add(Tool& tool, const std::shared_ptr<Options>& options, const char* usage, const char* summary, const char* examples, Selects selects,
          Define define, Run run) {
@@ -83,13 +87,16 @@ void add_queues(Tool& tool, const std::shared_ptr<Options>& options) {
 
 }  // namespace
 
-Tool make_tool() {
+Tool make_tool(char** argv) {
+  words = argv;
   Tool tool;
   tool.name = "queue-inspect";
   tool.summary = "look into local queues, and work on them by hand and from scripts";
   auto options = std::make_shared<Options>();
   add_queues(tool, options);
   add_messages(tool, options);
+  add(tool, options, serve_usage, serve_summary, serve_examples, Selects::no, [](CLI::App& app, Options&) { define_serve(app, serve_options); },
+      [](const Options&, const CommonOptions&) -> Result<ExitCode> { return become_serve(words); });
   tool.examples =
       "  echo hello | queue-inspect put Sales --create\n"
       "  queue-inspect list\n"

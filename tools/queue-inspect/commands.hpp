@@ -26,7 +26,10 @@ Result<ExitCode> import_queues(const Options& options, const CommonOptions& comm
 Result<ExitCode> check(const Options& options, const CommonOptions& common);
 Result<ExitCode> metrics(const Options& options, const CommonOptions& common);
 
-/// The tool with all of these.
-Tool make_tool();
+/// Becomes gw-serve with the same words; returns only if it cannot be executed.
+Error become_serve(char** argv);
+
+/// The tool with all of these. `argv` is what main() has got.
+Tool make_tool(char** argv);
 
 }  // namespace gw::inspect

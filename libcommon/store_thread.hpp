@@ -1,4 +1,4 @@
-// One thread with a large stack for work on the endpoint's store: those that serve connections have little.
+// One thread with a large stack, for work on files and databases: those of the HTTP server, which serve connections, have little.
 #pragma once
 
 #include <condition_variable>
@@ -7,7 +7,7 @@
 #include <mutex>
 #include <thread>
 
-namespace gw::listen {
+namespace gw {
 
 class StoreThread {
  public:
@@ -35,4 +35,4 @@ class StoreThread {
   std::thread thread_;
 };
 
-}  // namespace gw::listen
+}  // namespace gw

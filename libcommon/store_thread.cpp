@@ -1,6 +1,6 @@
 #include "store_thread.hpp"
 
-namespace gw::listen {
+namespace gw {
 
 StoreThread::StoreThread() : thread_([this] { loop(); }) {}
 
@@ -44,4 +44,4 @@ void StoreThread::loop() {
   }
 }
 
-}  // namespace gw::listen
+}  // namespace gw
