@@ -56,6 +56,12 @@ Result<Overview> Observer::look() {
   GW_TRY_ASSIGN(auto outboxes, find_outboxes(root_, *config_, ""));
   overview.forwarders = running_forwarders(root_, outboxes);
   GW_TRY_ASSIGN(overview.sites, site_statuses(root_, outboxes, SiteLook::counts, overview.at_ms));
+  GW_TRY_ASSIGN(auto endpoints, distributor_endpoints(root_));
+  for (const std::string& endpoint : endpoints) {
+    GW_TRY_ASSIGN(auto report, read_distributor_report(root_, endpoint));
+    if (!report) continue;
+    for (WorkerReport& worker : report->workers) overview.workers.push_back({endpoint, std::move(worker)});
+  }
   GW_TRY(look_at_failures(overview));
   return overview;
 }

@@ -10,6 +10,7 @@
 
 #include "config.hpp"
 #include "config_watch.hpp"
+#include "distributor_status.hpp"
 #include "json.hpp"
 #include "queue.hpp"
 #include "site_status.hpp"
@@ -39,6 +40,12 @@ struct FailureView {
   int64_t first_ms = 0, last_ms = 0;
 };
 
+/// A worker of a distributor.
+struct WorkerView {
+  std::string endpoint;
+  WorkerReport report;
+};
+
 /// A queue with more failed messages than are looked at.
 struct FailuresLeftOut {
   std::string queue;
@@ -52,6 +59,7 @@ struct Overview {
   std::vector<QueueView> queues;
   std::vector<Forwarder> forwarders;
   std::vector<SiteStatus> sites;
+  std::vector<WorkerView> workers;
   std::vector<FailureView> failures;
   std::vector<FailuresLeftOut> left_out;
   std::string config_error;  ///< why the sites are those of an older configuration

@@ -81,6 +81,8 @@ void add_queues(Tool& tool, const std::shared_ptr<Options>& options) {
       "  queue-inspect import --create < backup.tar\n", Selects::no, define_import, import_queues);
   add(tool, options, "check [--repair]", "check every record and each queue's balance", "  queue-inspect check\n", Selects::no, define_check,
       check);
+  add(tool, options, "watch [--interval T]", "show queues, rates, ages, sites, workers and failures as they change",
+      "  queue-inspect watch\n  queue-inspect watch --interval 10s --json >> history.jsonl\n", Selects::no, define_watch, watch);
   add(tool, options, "metrics", "print counts, ages and sizes for Prometheus",
       "  queue-inspect metrics > /var/lib/prometheus/node-exporter/gatepost.prom\n", Selects::no, no_options, metrics);
 }

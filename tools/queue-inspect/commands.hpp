@@ -24,6 +24,7 @@ Result<ExitCode> wait(const Options& options, const CommonOptions& common);
 Result<ExitCode> export_queues(const Options& options, const CommonOptions& common);
 Result<ExitCode> import_queues(const Options& options, const CommonOptions& common);
 Result<ExitCode> check(const Options& options, const CommonOptions& common);
+Result<ExitCode> watch(const Options& options, const CommonOptions& common);
 Result<ExitCode> metrics(const Options& options, const CommonOptions& common);
 
 /// Becomes gw-serve with the same words; returns only if it cannot be executed.

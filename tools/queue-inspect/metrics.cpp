@@ -1,5 +1,7 @@
 // metrics: how much of everything there is, for Prometheus.
 #include "commands.hpp"
+#include "distributor_status.hpp"
+#include "handling_times.hpp"
 #include "metrics_text.hpp"
 #include "support.hpp"
 #include "units.hpp"
@@ -41,6 +43,52 @@ void print_queues(MetricsText& text, const std::vector<QueueStatus>& all) {
   }
 }
 
+Result<void> print_times(MetricsText& text, const Root& root, const std::vector<QueueStatus>& all) {
+  std::vector<std::pair<std::string_view, HandlingSummary>> times;
+  for (const QueueStatus& s : all) {
+    GW_TRY_ASSIGN(auto summary, read_handling_times(root.path(), s.name));
+    if (summary) times.emplace_back(s.name, std::move(*summary));
+  }
+  struct Histogram {
+    const char *name, *help;
+    TimeSummary HandlingSummary::*times;
+  };
+  for (const Histogram& h : {Histogram{"gatepost_critical_time_seconds", "From when a message was sent until it was handled.", &HandlingSummary::critical},
+                             Histogram{"gatepost_processing_time_seconds", "How long the handler took.", &HandlingSummary::processing}}) {
+    text.family(h.name, Kind::histogram, h.help);
+    for (const auto& [queue, summary] : times) {
+      const TimeSummary& t = summary.*h.times;
+      text.histogram({{"queue", queue}}, handling_time_bounds_s, std::span(t.up_to).first(handling_time_bounds_s.size()), t.count(), t.sum_s);
+    }
+  }
+  return {};
+}
+
+Result<void> print_workers(MetricsText& text, Root& root) {
+  struct Row {
+    std::string endpoint;
+    WorkerReport worker;
+  };
+  std::vector<Row> rows;
+  GW_TRY_ASSIGN(auto endpoints, distributor_endpoints(root));
+  for (const std::string& endpoint : endpoints) {
+    GW_TRY_ASSIGN(auto report, read_distributor_report(root, endpoint));
+    if (!report) continue;
+    for (WorkerReport& worker : report->workers) rows.push_back({endpoint, std::move(worker)});
+  }
+  struct Gauge {
+    const char *name, *help;
+    unsigned WorkerReport::*value;
+  };
+  for (const Gauge& g : {Gauge{"gatepost_worker_capacity", "Messages that the worker handles at once.", &WorkerReport::capacity},
+                         Gauge{"gatepost_worker_in_flight", "Messages that the distributor has handed to the worker.", &WorkerReport::in_flight},
+                         Gauge{"gatepost_worker_tokens", "Messages that the worker has asked for.", &WorkerReport::tokens}}) {
+    text.family(g.name, Kind::gauge, g.help);
+    for (const Row& row : rows) text.sample({{"endpoint", row.endpoint}, {"worker", row.worker.worker}}, uint64_t{row.worker.*g.value});
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
@@ -56,6 +104,8 @@ Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
     }
   MetricsText text;
   print_queues(text, all);
+  GW_TRY(print_times(text, *root, all));
+  GW_TRY(print_workers(text, *root));
   text.family("gatepost_disk_free_bytes", Kind::gauge, "Free space on the disk of the root.");
   text.sample({}, root->free_bytes());
   out(text.str());

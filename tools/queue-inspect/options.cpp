@@ -118,6 +118,10 @@ void define_import(CLI::App& app, Options& into) {
   app.add_flag("--create", into.create, "create queues that are not there");
 }
 
+void define_watch(CLI::App& app, Options& into) {
+  app.add_option("--interval", into.interval, "look every T, at least 200ms [1s]")->type_name("T")->check(not_empty);
+}
+
 void define_check(CLI::App& app, Options& into) {
   app.add_flag("--repair", into.repair, "set corrupt records aside, remove what belongs to nobody");
 }

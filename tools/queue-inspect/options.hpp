@@ -29,7 +29,7 @@ struct Options {
   ReturnOptions returning;
   std::vector<std::string> ids;
   std::string exec;
-  std::string max_bytes, reason, condition, timeout, to_dir;
+  std::string max_bytes, reason, condition, timeout, to_dir, interval;
 };
 
 void define_create(CLI::App& app, Options& into);
@@ -50,5 +50,6 @@ void define_wait(CLI::App& app, Options& into);
 void define_export(CLI::App& app, Options& into);
 void define_import(CLI::App& app, Options& into);
 void define_check(CLI::App& app, Options& into);
+void define_watch(CLI::App& app, Options& into);
 
 }  // namespace gw::inspect

@@ -18,7 +18,7 @@ std::string document(const View& view, const Page& page) {
   out.tag("<link rel=\"stylesheet\" href=\"/style.css\">\n<link rel=\"icon\" href=\"/icon.svg\" type=\"image/svg+xml\">\n"
           "<script src=\"/live.js\" defer></script>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the content</a>\n");
   out.tag("<header>\n<a class=\"brand\" href=\"/\">Gatepost</a>\n<p class=\"where\"><span>machine <b>").text(now.machine).tag("</b></span> <span>root <b>");
-  out.text(now.root).tag("</b></span> <span>free <b>").text(human_size(now.free_bytes)).tag("</b></span></p>\n");
+  out.text(now.root).tag("</b></span> <span>free <b>").text(size_text(now.free_bytes)).tag("</b></span></p>\n");
   out.tag("<p class=\"clock\">as of <time datetime=\"").text(format_rfc3339(now.at_ms)).tag("\" id=\"as-of\">").text(format_rfc3339(now.at_ms).substr(11, 8));
   out.tag("</time> UTC <span id=\"live\" role=\"status\"></span></p>\n</header>\n<main id=\"main\" tabindex=\"-1\">\n");
   if (!now.config_error.empty())

@@ -45,7 +45,7 @@ std::string dump(std::string_view bytes) {
 }
 
 void body_of(Html& into, const Body& body) {
-  into.tag("<section aria-labelledby=\"body\"><h2 id=\"body\">Body <small>").text(human_size(body.size())).tag("</small></h2>");
+  into.tag("<section aria-labelledby=\"body\"><h2 id=\"body\">Body <small>").text(size_text(body.size())).tag("</small></h2>");
   auto read = body.read_at(0, shown_bytes_max);
   if (!read) {
     into.tag("<p class=\"notice bad\">").text(read.error().text).tag("</p>");
@@ -53,10 +53,10 @@ void body_of(Html& into, const Body& body) {
     into.tag("<p class=\"quiet\">The body is empty.</p>");
   } else if (looks_like_text(*read)) {
     into.tag("<pre class=\"body\" tabindex=\"0\">").text(*read).tag("</pre>");
-    if (body.size() > read->size()) into.tag("<p class=\"quiet\">These are its first ").text(human_size(read->size())).tag(".</p>");
+    if (body.size() > read->size()) into.tag("<p class=\"quiet\">These are its first ").text(size_text(read->size())).tag(".</p>");
   } else {
     into.tag("<pre class=\"body\" tabindex=\"0\">").text(dump(std::string_view(*read).substr(0, dumped_bytes_max))).tag("</pre>");
-    if (body.size() > dumped_bytes_max) into.tag("<p class=\"quiet\">These are its first ").text(human_size(dumped_bytes_max)).tag(".</p>");
+    if (body.size() > dumped_bytes_max) into.tag("<p class=\"quiet\">These are its first ").text(size_text(dumped_bytes_max)).tag(".</p>");
   }
   into.tag("</section>");
 }
@@ -109,7 +109,7 @@ void attachments(Html& into, const View& view, const Headers& headers) {
     for (const Attachment& one : all) {
       table.row();
       table.cell(text(one.name));
-      table.cell(one.bytes ? text(human_size(*one.bytes)) : Html().tag("<span class=\"badge bad\">gone</span>"));
+      table.cell(one.bytes ? text(size_text(*one.bytes)) : Html().tag("<span class=\"badge bad\">gone</span>"));
       table.cell(Html().tag("<code>").text(one.path).tag("</code>"));
     }
   }

@@ -47,7 +47,7 @@ void queues_table(Html& into, const View& view, const std::vector<const QueueVie
     table.cell(queue->puts_per_s ? text(per_second(*queue->puts_per_s)) : Html());
     table.cell(queue->acks_per_s ? text(per_second(*queue->acks_per_s)) : Html());
     table.cell(rates_picture(view, *queue));
-    table.cell(text(human_size(s.disk_bytes)));
+    table.cell(text(size_text(s.disk_bytes)));
     table.cell(held(s));
   }
 }
@@ -92,7 +92,7 @@ void sites(Html& into, const View& view) {
       table.cell(name.tag(" <small>").text(site.address).tag("</small>"));
       table.cell(state_badge(site.state));
       table.cell(count(site.waiting));
-      table.cell(text(human_size(site.waiting_bytes)));
+      table.cell(text(size_text(site.waiting_bytes)));
       table.cell(age(site.oldest_put_ms, now.at_ms));
       table.cell(count(site.in_flight));
       Html delivered = age(site.last_delivered_ms, now.at_ms);

@@ -78,6 +78,8 @@ class Facts {
 };
 
 Html text(std::string_view value);
+/// `576 B`, `11.4M`.
+std::string size_text(uint64_t bytes);
 /// `5m`, with the time as its title; `-` for 0.
 Html age(int64_t at_ms, int64_t now_ms);
 /// A point in time that may lie ahead.

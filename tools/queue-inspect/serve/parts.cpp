@@ -29,6 +29,11 @@ std::string over_time(const View& view, const QueueView& queue) {
 
 double highest(const std::vector<double>& values) { return values.empty() ? 0 : *std::max_element(values.begin(), values.end()); }
 
+// Before a redirection, if there is one.
+std::string with_root(std::string words, const View& view) {
+  return words.insert(std::min(words.find(" > "), words.size()), view.root_words);
+}
+
 }  // namespace
 
 TableOf::TableOf(Html& into, std::string_view caption, std::vector<Column> columns) : into_(into), columns_(std::move(columns)) {
@@ -59,11 +64,13 @@ void TableOf::cell(const Html& content) {
 void commands(Html& into, const View& view, const std::vector<CommandLine>& lines) {
   into.tag("<ul class=\"commands\">");
   for (const CommandLine& line : lines)
-    into.tag("<li><span class=\"effect\">").text(line.effect).tag("</span> <code tabindex=\"0\">").text(line.words + view.root_words).tag("</code></li>");
+    into.tag("<li><span class=\"effect\">").text(line.effect).tag("</span> <code tabindex=\"0\">").text(with_root(line.words, view)).tag("</code></li>");
   into.tag("</ul>");
 }
 
 void Facts::add(Markup name, const Html& value) { into_.tag("<div><dt>").tag(name).tag("</dt><dd>").add(value).tag("</dd></div>"); }
+
+std::string size_text(uint64_t bytes) { return human_size(bytes) + (bytes < 1024 ? " B" : ""); }
 
 Html text(std::string_view value) { return Html().text(value); }
 

@@ -69,7 +69,7 @@ void messages_table(Html& into, const View& view, const std::string& queue, cons
     table.cell(Html().tag("<span class=\"badge\">").text(to_string(info.state)).tag("</span>"));
     table.cell(age(info.put_at_ms, view.now.at_ms));
     table.cell(text(std::to_string(info.failures)));
-    table.cell(text(human_size(info.body_bytes)));
+    table.cell(text(size_text(info.body_bytes)));
     table.cell(message ? text(message_type(message->headers)) : Html());
     table.cell(message ? Html().tag("<code>").text(message->id()).tag("</code>") : Html().tag("<span class=\"badge bad\">damaged</span>"));
     Html remark;
@@ -101,9 +101,9 @@ void facts(Html& into, const QueueStatus& s) {
   facts.add("Stored ever", Html().number(s.puts_total));
   facts.add("Done", Html().number(s.acks_total));
   facts.add("Failed attempts", Html().number(s.failed_total));
-  facts.add("Size", human_size(s.live_bytes));
-  facts.add("On disk", human_size(s.disk_bytes));
-  if (s.config.max_bytes > 0) facts.add("At most", human_size(s.config.max_bytes));
+  facts.add("Size", size_text(s.live_bytes));
+  facts.add("On disk", size_text(s.disk_bytes));
+  if (s.config.max_bytes > 0) facts.add("At most", size_text(s.config.max_bytes));
   if (!s.takes_on || !s.puts_on) {
     Html held;
     held.tag("<span class=\"badge warn\">").text(s.takes_on ? "puts" : s.puts_on ? "takes" : "takes and puts").tag("</span> ").text(s.hold_reason);
