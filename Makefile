@@ -113,7 +113,7 @@ TEST_PROGRAMS    := $(foreach s,$(TEST_PROGRAM_SRC),$(BUILD)/test-bin/$(basename
 TEST_PRELOADS    := $(patsubst tests/preload/%.cpp,$(BUILD)/test-bin/%.so,$(wildcard tests/preload/*.cpp))
 
 .PHONY: all unit-tests test-programs deps help clean install uninstall deb check-deb check-newcomer lint demo demo-scaleout bench crash powerloss interop fuzz \
-        check check-unit check-scenario check-meta check-crash check-large check-model check-asan check-tsan
+        check check-unit check-scenario check-meta check-crash check-large check-model check-asan check-tsan check-web
 all: $(PROGRAMS) $(COMPLETIONS) ## build every tool (MODE=release|debug|asan|tsan, CXX, CXXFLAGS, CPPFLAGS, LDFLAGS)
 unit-tests: $(BUILD)/unit-tests
 test-programs: $(TEST_PROGRAMS) $(TEST_PRELOADS)
@@ -251,6 +251,9 @@ check-deb: ## the Debian package: built, installed into a fresh Debian, run, rem
 check-newcomer: ## clone, build and first use on a fresh Debian, as the README tells (root, network; a quarter of an hour)
 	@scripts/install-deps deb
 	@$(RUN_TESTS) tests/package/20-newcomer.t
+check-web: ## the web page in Chromium (package chromium), with screenshots in build/release/web; skipped without it
+	@$(BUILD_TESTED)
+	@$(RUN_TESTS) tests/web/pages.t
 lint: ## manual pages, shell scripts, layering
 	@$(RUN_TESTS) tests/meta/lint.t
 

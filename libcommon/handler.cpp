@@ -17,6 +17,7 @@
 
 #include "failure.hpp"
 #include "hash.hpp"
+#include "trace_context.hpp"
 #include "units.hpp"
 
 extern char** environ;
@@ -243,7 +244,8 @@ std::vector<std::string> environment_with(const HandlerSettings& settings, const
     if (std::none_of(own.begin(), own.end(), [&](const auto& o) { return name == o.first; })) list.emplace_back(*variable);
   }
   for (const auto& [name, value] : own) {
-    const bool optional = std::string_view(name) == "GW_CONFIG" || std::string_view(name) == "GW_OUTBOX" || std::string_view(name) == "GW_ATTACHMENTS";
+    const bool optional = std::string_view(name) == "GW_CONFIG" || std::string_view(name) == "GW_OUTBOX" || std::string_view(name) == "GW_ATTACHMENTS" ||
+                          std::string_view(name).starts_with("TRACE");
     if (value.empty() && optional) continue;
     if (value.find('\0') != std::string::npos || value.size() > environment_value_bytes_max) continue;
     list.push_back(std::string(name) + "=" + value);
@@ -261,7 +263,7 @@ std::vector<std::string> environment_with(const HandlerSettings& settings, const
 std::vector<std::string> stream_environment(const HandlerSettings& settings) {
   // The message's variables of an outer handler must not be taken for this one's.
   static const char* const of_messages[] = {"GW_MESSAGE_ID", "GW_MESSAGE_KEY", "GW_MESSAGE_TYPE", "GW_MESSAGE_TYPES", "GW_CONTENT_TYPE", "GW_ATTEMPT",
-                                            "GW_FILE_NAME", "GW_HEADERS_FILE", "GW_BODY_FILE", "GW_ATTACHMENTS"};
+                                            "GW_FILE_NAME", "GW_HEADERS_FILE", "GW_BODY_FILE", "GW_ATTACHMENTS", "TRACEPARENT", "TRACESTATE"};
   std::vector<std::string> list = environment_with(
       settings, {{"GW_QUEUE", settings.queue}, {"GW_ENDPOINT", settings.endpoint}, {"GW_OUTBOX", ""}, {"GW_ROOT", settings.root}, {"GW_CONFIG", settings.config}});
   for (const char* name : of_messages) std::erase_if(list, [&](const std::string& one) { return one.starts_with(std::string(name) + "="); });
@@ -288,6 +290,8 @@ std::vector<std::string> handler_environment(const HandlerSettings& settings, co
       {"GW_ATTACHMENTS", attachments},
       {"GW_ROOT", settings.root},
       {"GW_CONFIG", settings.config},
+      {"TRACEPARENT", child_traceparent(message.headers.get(header::traceparent))},
+      {"TRACESTATE", std::string(message.headers.get(header::tracestate))},
   });
 }
 

@@ -12,6 +12,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstring>
+#include <memory>
 #include <span>
 
 #include "attached_files.hpp"
@@ -19,6 +20,8 @@
 #include "hash.hpp"
 #include "held_sends.hpp"
 #include "json.hpp"
+#include "terminal.hpp"
+#include "trace_context.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -213,6 +216,7 @@ struct MessageSource::Impl {
   const StoreBatch* store = nullptr;
   std::function<Result<void>()> idle;
   bool print_ids = true, keep = false;
+  std::unique_ptr<Progress> progress;  ///< of a stream
 
   /// What is printed of a draft, kept because the store may move the message away.
   struct Told {
@@ -264,6 +268,7 @@ Draft MessageSource::Impl::draft() {
   if (!options.content_type.empty()) headers.set(header::content_type, options.content_type);
   if (!options.type.empty()) headers.set(header::enclosed_message_types, options.type);
   if (plan.ttl_ms) headers.set(header::time_to_be_received, format_timespan(*plan.ttl_ms));
+  continue_trace(headers);
   attached.add_headers(headers);
   if (plan.delay_ms) made.due_at_ms = now / 1000 + *plan.delay_ms;
   if (plan.at_ms) made.due_at_ms = *plan.at_ms;
@@ -323,6 +328,7 @@ void MessageSource::Impl::report(Draft& one, const Told& told, PutOutcome outcom
     return;
   }
   ++(outcome == PutOutcome::stored ? stored : existed);
+  if (progress) progress->add(1);
   print(one, told, outcome == PutOutcome::duplicate);
 }
 
@@ -387,11 +393,18 @@ Result<void> MessageSource::Impl::run_stream() {
   std::string buffer(read_bytes, '\0');
   std::optional<Collector> current;
   const char end = options.lines ? '\n' : '\0';
+  const bool quiet = common.quiet || common.json || (print_ids && options.ids && is_terminal(1));
+  progress = std::make_unique<Progress>("stored", 0, quiet ? Progress::Show::never : Progress::Show::if_terminal);
+  struct stat info {};
+  const double input_bytes = ::fstat(input.get(), &info) == 0 && S_ISREG(info.st_mode) ? static_cast<double>(info.st_size) : 0;
+  double read_so_far = 0;
   for (;;) {
     if (!pending.empty() && (!readable_within(input.get(), 0) || monotonic_ms() - pending_since >= batch_wait_ms)) GW_TRY(flush());
     while (idle && !readable_within(input.get(), idle_ms)) GW_TRY(idle());
     GW_TRY_ASSIGN(size_t n, read_some(input.get(), buffer.data(), buffer.size(), input_name));
     if (n == 0) break;
+    read_so_far += static_cast<double>(n);
+    if (input_bytes > 0) progress->set_part(read_so_far / input_bytes);
     GW_TRY(take_chunk(std::string_view(buffer.data(), n), end, current));
   }
   if (current) GW_TRY(add(draft(), std::move(*current)));
@@ -545,6 +558,7 @@ Result<ExitCode> MessageSource::run(Root& root, const std::string& endpoint, con
   GW_TRY(impl_->attached.store(root, impl_->plan.ttl_ms));
   auto done = !impl_->options.from_dir.empty() ? impl_->run_directory() : impl_->stream() ? impl_->run_stream() : impl_->run_single();
   impl_->attached.release();
+  impl_->progress.reset();  // before anything else is written
   if (impl_->stream())
     event(Level::info, "stream-ended", {{"stored", impl_->stored}, {"already_there", impl_->existed}});
   if (!done) return std::move(done).error();

@@ -62,5 +62,29 @@ for line in 'puts_total{queue="Jobs"} 2' 'acks_total{queue="Jobs"} 2' 'retries_t
 done
 like '^gatepost_queue_oldest_seconds\{queue="error"\} [0-9.]+$' "$out"
 unlike '^gatepost_queue_oldest_seconds\{queue="Jobs"\}' "$out" "an empty queue has no oldest message"
+like '^gatepost_critical_time_seconds_count\{queue="Jobs"\} 1$' "$out" "one was handled"
+like '^gatepost_processing_time_seconds_bucket\{queue="Jobs",le="\+Inf"\} 1$' "$out"
 promtool_agrees metrics
+
+# --- rules and the dashboard that come along --------------------------------------------------------------------------------------
+check "the dashboard and the rules use metrics that there are" python3 - "$SRC/scripts/monitoring" "$SRC/man/man1" <<'PY'
+import json, pathlib, re, sys
+folder, pages = map(pathlib.Path, sys.argv[1:])
+told = set(re.findall(r"gatepost_[a-z_]+", "".join(page.read_text() for page in pages.glob("*.1"))))
+board = json.loads((folder / "gatepost-dashboard.json").read_text())
+text = json.dumps([panel["targets"] for panel in board["panels"]]) + (folder / "gatepost.rules.yml").read_text()
+used = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"gatepost_[a-z_]+", text)}
+assert len(used) > 10 and used <= told, used - told
+ids = [panel["id"] for panel in board["panels"]]
+assert len(ids) == len(set(ids))
+for a in board["panels"]:
+    for b in board["panels"]:
+        p, q = a["gridPos"], b["gridPos"]
+        assert a is b or p["x"] + p["w"] <= q["x"] or q["x"] + q["w"] <= p["x"] or p["y"] + p["h"] <= q["y"] or q["y"] + q["h"] <= p["y"], "panels overlap"
+PY
+if command -v promtool >/dev/null; then
+  run_ok promtool check rules "$SRC/scripts/monitoring/gatepost.rules.yml"
+else
+  skip 1 'promtool (package prometheus) is not installed'
+fi
 done_testing

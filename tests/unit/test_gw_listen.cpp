@@ -15,6 +15,7 @@
 namespace {
 
 using namespace gw::listen;
+using gw::StoreThread;
 
 // --- a request without a server ---------------------------------------------------------------------------------------
 

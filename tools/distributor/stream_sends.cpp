@@ -1,6 +1,7 @@
 #include "stream_sends.hpp"
 
 #include "outbox.hpp"
+#include "trace_context.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -16,6 +17,10 @@ Result<Message> StreamSends::message_of(const AnswerSend& send, const Message& i
   headers.set(header::time_sent, format_nsb_time(now_us()));
   headers.set(header::originating_machine, root_.machine());
   headers.set(header::originating_endpoint, settings_.endpoint);
+  if (const std::string trace = child_traceparent(incoming.headers.get(header::traceparent)); !trace.empty()) {
+    headers.set(header::traceparent, trace);
+    if (const std::string* state = incoming.headers.find(header::tracestate)) headers.set(header::tracestate, *state);
+  }
   if (!send.type.empty()) headers.set(header::enclosed_message_types, send.type);
   for (const auto& [name, value] : send.headers.entries()) headers.set(name, value);
   if (!message_id_ok(message.id())) return Error{ExitCode::bad_data, 0, "'" + message.id() + "' is not a message id"};

@@ -99,14 +99,16 @@ Section failures_section(const Overview& now) {
   return made;
 }
 
-// Every section gets its title and two rows; what is left goes to them in order.
-std::vector<size_t> shares(const std::vector<Section>& sections, size_t rows) {
+// Every section gets its title and two rows; what is left goes to them in order. Without room for that, no lines are left empty.
+std::vector<size_t> shares(const std::vector<Section>& sections, size_t rows, bool& spaced) {
   std::vector<size_t> given;
   size_t used = 0;
   for (const Section& s : sections) {
     given.push_back(std::min<size_t>(s.lines.size(), 2));
     used += given.back() + 2 + !s.after.empty();
   }
+  spaced = used <= rows;
+  if (!spaced) used -= sections.size();
   for (size_t i = 0; i < sections.size(); ++i)
     while (used < rows && given[i] < sections[i].lines.size()) {
       ++given[i];
@@ -150,10 +152,11 @@ std::vector<std::string> watch_screen(const Overview& now, const ScreenLook& loo
   if (!now.sites.empty()) sections.push_back(sites_section(now));
   if (!now.workers.empty()) sections.push_back(workers_section(now));
   if (!now.failures.empty()) sections.push_back(failures_section(now));
-  const auto given = shares(sections, look.size.rows - std::min(lines.size(), look.size.rows));
+  bool spaced = true;
+  const auto given = shares(sections, look.size.rows - std::min(lines.size(), look.size.rows), spaced);
   for (size_t i = 0; i < sections.size(); ++i) {
     const Section& s = sections[i];
-    add("", "");
+    if (spaced) add("", "");
     add(s.title, bold);
     const bool all = given[i] == s.lines.size();
     const size_t rows = all ? given[i] : given[i] - std::min<size_t>(given[i], 1);

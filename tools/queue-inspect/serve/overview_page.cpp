@@ -104,6 +104,50 @@ void sites(Html& into, const View& view) {
   into.tag("</section>");
 }
 
+Html worker_state(const std::string& state) {
+  Html html;
+  html.tag("<span class=\"badge ").tag(state == "ready" ? Markup("good") : state == "dead" ? Markup("bad") : Markup("warn")).tag("\">").text(state).tag("</span>");
+  return html;
+}
+
+std::vector<CommandLine> worker_commands(const std::vector<WorkerView>& workers) {
+  constexpr size_t workers_max = 20;
+  std::vector<CommandLine> lines{{"All in numbers", "distributor status"}};
+  for (size_t i = 0; i < workers.size() && i < workers_max; ++i) {
+    const std::string& worker = workers[i].report.worker;
+    const bool at_work = workers[i].report.state == "ready";
+    lines.push_back({at_work ? "Let " + worker + " finish, and give it nothing more" : "Let " + worker + " have messages again",
+                     (at_work ? "distributor drain " : "distributor resume ") + shell_word(worker)});
+  }
+  return lines;
+}
+
+void workers(Html& into, const View& view) {
+  const Overview& now = view.now;
+  if (now.workers.empty()) return;
+  into.tag("<section aria-labelledby=\"workers\"><h2 id=\"workers\">Workers</h2>");
+  {
+    TableOf table(into, "Workers",
+                  {{"Worker", "name"}, {"Endpoint", "name"}, {"State", "name"}, {"Capacity", "number"}, {"Tokens", "number"}, {"In flight", "number"},
+                   {"Done", "number"}, {"Failed", "number"}, {"Since", "number"}});
+    for (const auto& [endpoint, worker] : now.workers) {
+      table.row();
+      table.cell(text(worker.worker));
+      table.cell(now.find(endpoint) ? queue_link(endpoint) : text(endpoint));
+      table.cell(worker_state(worker.state));
+      table.cell(count(worker.capacity));
+      table.cell(count(worker.tokens));
+      table.cell(count(worker.in_flight));
+      table.cell(count(worker.done));
+      table.cell(count(worker.failed));
+      table.cell(age(worker.since_ms, now.at_ms));
+    }
+  }
+  into.tag("<details id=\"worker-commands\"><summary>Commands for workers</summary>");
+  commands(into, view, worker_commands(now.workers));
+  into.tag("</details></section>");
+}
+
 void failures(Html& into, const View& view) {
   const Overview& now = view.now;
   if (now.failures.empty()) return;
@@ -152,6 +196,7 @@ Page overview_page(const View& view) {
   figures(page.body, view);
   failures(page.body, view);
   queues(page.body, view);
+  workers(page.body, view);
   sites(page.body, view);
   page.body.tag("<section aria-labelledby=\"do\"><h2 id=\"do\">Commands</h2>");
   commands(page.body, view,
