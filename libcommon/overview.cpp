@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "selection.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -140,7 +139,7 @@ Result<void> Observer::look_at_failures(Overview& overview) {
     if (failures.left_out_after > 0) overview.left_out.push_back({view.status.name, failures.left_out_after});
   }
   std::erase_if(failures_, [](const auto& entry) { return !entry.second.seen; });
-  std::stable_sort(overview.failures.begin(), overview.failures.end(), [](const FailureView& a, const FailureView& b) { return a.count > b.count; });
+  std::stable_sort(overview.failures.begin(), overview.failures.end(), [](const FailureView& a, const FailureView& b) { return a.group.count > b.group.count; });
   return {};
 }
 
@@ -149,7 +148,7 @@ Result<void> Observer::group_failures(const Queue& queue, Failures& failures) {
   failures.left_out_after = 0;
   auto any = holds_failures(queue);
   if (!any || !*any) return {};  // what cannot be read is what `queue-inspect check` is for
-  std::map<std::string, size_t> place;
+  FailureGroups groups;
   uint64_t looked_at = 0;
   std::vector<uint64_t> seqs;
   GW_TRY(queue.scan([&](const MessageInfo& info) {
@@ -163,24 +162,9 @@ Result<void> Observer::group_failures(const Queue& queue, Failures& failures) {
     }
     auto read = queue.read(seq);
     if (!read || !*read) continue;
-    const auto& [info, message] = **read;
-    const std::string group = failure_group(message);
-    const auto [found, fresh] = place.try_emplace(group, failures.groups.size());
-    if (fresh) {
-      FailureView& made = failures.groups.emplace_back();
-      made.queue = queue.name();
-      made.group = group;
-      made.failed_queue = message.headers.get(header::failed_q);
-      made.type = message_type(message.headers);
-      made.first_ms = info.put_at_ms;
-    }
-    FailureView& view = failures.groups[found->second];
-    ++view.count;
-    view.last_ms = info.put_at_ms;
-    view.reason = message.headers.get(header::exception_message);
-    view.sample_id = message.id();
-    view.sample_seq = seq;
+    groups.add((*read)->first, (*read)->second);
   }
+  for (FailureGroup& group : groups.sorted()) failures.groups.push_back({queue.name(), std::move(group)});
   return {};
 }
 

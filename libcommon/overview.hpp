@@ -11,6 +11,7 @@
 #include "config.hpp"
 #include "config_watch.hpp"
 #include "distributor_status.hpp"
+#include "failure_groups.hpp"
 #include "json.hpp"
 #include "queue.hpp"
 #include "site_status.hpp"
@@ -35,9 +36,8 @@ struct QueueView {
 
 /// Messages of one queue that failed in the same way.
 struct FailureView {
-  std::string queue, group, failed_queue, type, reason, sample_id;
-  uint64_t count = 0, sample_seq = 0;
-  int64_t first_ms = 0, last_ms = 0;
+  std::string queue;
+  FailureGroup group;
 };
 
 /// A worker of a distributor.

@@ -31,6 +31,9 @@ done
 promtool_agrees metrics
 same OK "$(curl -s "http://$admin/healthz")" "healthy at the admin address"
 same OK "$(curl -s "${url%/Store/}/healthz")" "and at the channel's"
+same 200 "$(curl -s -o answer -w '%{http_code}' "http://$admin/trace?id=a")" "the story of a message"
+like '"event":"stored".*"id":"a"' "$(cat answer)"
+same 404 "$(curl -s -o answer -w '%{http_code}' "http://$admin/trace?id=never%20seen")"
 same 405 "$(curl -s -o answer -w '%{http_code}' -X POST "http://$admin/metrics")" "nothing is posted there"
 same 404 "$(curl -s -o answer -w '%{http_code}' "http://$admin/Store/")" "no message comes in there"
 same 404 "$(curl -s -o answer -w '%{http_code}' "${url%/Store/}/metrics")" "the channel's port has no metrics"

@@ -40,6 +40,11 @@ same 200 "$(get "$url/queue/Sales?from=201")"
 has 'href="/message/Sales/207"'
 same 200 "$(get "$url/message/Sales/1")"
 has "queue-inspect purge Sales :1 --root $GW_ROOT"
+failed_id=$(queue-inspect list error --json | python3 -c 'import json, sys; print(json.loads(sys.stdin.readline())["id"])')
+same 200 "$(get "$url/trace/$failed_id")"
+has '<b>failed</b>'
+has '/message/error/1'
+same 404 "$(get "$url/trace/no-such-message")"
 same 200 "$(get "$url/message/Sales/2")"
 has '000000  '
 for gone in /message/Sales/999 /message/None/1 /message/Sales/x /queue/None /queue/..%2f..%2fetc /queue/%00 /message/Sales /etc/passwd /../etc/passwd; do
@@ -90,7 +95,7 @@ assert not page.open, page.open
 assert all(link in page.ids for link in page.links), page.links
 assert "\u202e" not in text and "<script>alert" not in text
 PY
-for path in / /queue/Sales /queue/error "/queue/error?$group" /message/Sales/1 /message/Sales/2 /message/error/1 /nowhere "/queue/Sales?from=%22%3E%3Cb0%3E"; do
+for path in / /queue/Sales /queue/error "/queue/error?$group" /message/Sales/1 /message/Sales/2 /message/error/1 "/trace/$failed_id" /nowhere "/queue/Sales?from=%22%3E%3Cb0%3E"; do
   get "$url$path" >/dev/null
   check "well-formed, nothing inline, nothing from elsewhere: $path" python3 pages.py page
 done

@@ -92,7 +92,7 @@ TEST_CASE("watch: a screen has room for what fits, and counts the rest") {
     queue.status.name = "queue-with-a-long-name-" + std::to_string(i);
     queue.status.ready = 1;
   }
-  now.failures.push_back({"error", "0123abcd", "Q@vm", "Type", "why\x1b[31m", "id", 3, 1, 1, 1});
+  now.failures.push_back({"error", {"0123abcd", 3, 1, 1, "Q@vm", "Type", "why\x1b[31m", "id"}});
   for (size_t rows : {1u, 2u, 5u, 10u, 24u, 100u})
     for (size_t columns : {10u, 80u, 200u}) {
       CAPTURE(rows);

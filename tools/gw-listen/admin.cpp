@@ -2,6 +2,7 @@
 
 #include "diag.hpp"
 #include "metrics_text.hpp"
+#include "story.hpp"
 #include "units.hpp"
 
 namespace gw::listen {
@@ -43,10 +44,31 @@ Answer Admin::answer(const Exchange& exchange) {
   } else if (head.target == "/metrics") {
     answer.text = metrics();
     answer.content_type = metrics_content_type;
+  } else if (head.target == "/trace" && head.query.starts_with("id=")) {
+    return trace(wire_decode(head.query.substr(3)));
   } else {
     answer.status = 404;
     answer.text = "Not Found";
   }
+  return answer;
+}
+
+// As `queue-inspect trace --json` prints it: what happened and why, but nothing of what the message says.
+Answer Admin::trace(std::string_view id) {
+  Answer answer;
+  store_thread_.run([&] {
+    auto story = tell_story(*context_.root, std::string(id));
+    if (!story) {
+      answer.status = 503;
+      answer.text = story.error().text;
+      return;
+    }
+    for (const JournalRecord& record : story->events) answer.text += event_json(record).str() + "\n";
+    if (!story->events.empty()) return;
+    answer.status = 404;
+    answer.text = "the message is not known here";
+  });
+  answer.content_type = answer.status == 200 ? "application/x-ndjson" : "text/plain; charset=utf-8";
   return answer;
 }
 
@@ -72,7 +94,7 @@ std::optional<uint64_t> Admin::dedup_rows() {
   store_thread_.run([this] {
     auto counted = [this]() -> Result<DedupStore::Status> {
       if (!store_) {
-        GW_TRY_ASSIGN(store_, DedupStore::open(context_.root_path, context_.endpoint, false));
+        GW_TRY_ASSIGN(store_, DedupStore::open(context_.root->path(), context_.endpoint, false));
       }
       return store_->status();
     }();

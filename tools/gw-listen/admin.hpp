@@ -1,4 +1,4 @@
-// The page for machines: /metrics and /healthz, on an address of its own that no message comes in by.
+// What machines ask: /metrics, /healthz, and /trace?id=ID (what happened to a message here), on an address of its own that no message comes in by.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,7 @@ class Admin {
  public:
   struct Context {
     std::string endpoint;
-    std::string root_path;
+    Root* root = nullptr;
     const ReceivedCounts* counts = nullptr;
     std::function<bool()> stopping;
   };
@@ -32,6 +32,7 @@ class Admin {
  private:
   Answer answer(const Exchange& exchange);
   std::string metrics();
+  Answer trace(std::string_view id);
   std::optional<uint64_t> dedup_rows();
 
   Context context_;

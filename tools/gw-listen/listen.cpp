@@ -182,7 +182,7 @@ Result<void> Listener::start() {
 Result<void> Listener::start_admin() {
   if (options_.admin.empty()) return {};
   GW_TRY_ASSIGN(ListenAddress address, parse_listen_address(options_.admin, "--admin"));
-  admin_.emplace(Admin::Context{settings_.endpoint, root_->path(), &receiver_->counts(), [this] { return servers_->stopping(); }});
+  admin_.emplace(Admin::Context{settings_.endpoint, &*root_, &receiver_->counts(), [this] { return servers_->stopping(); }});
   return admin_->start(std::move(address));
 }
 

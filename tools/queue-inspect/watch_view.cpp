@@ -93,7 +93,7 @@ Section workers_section(const Overview& now) {
 Section failures_section(const Overview& now) {
   std::vector<std::vector<std::string>> rows;
   for (const FailureView& f : now.failures)
-    rows.push_back({std::to_string(f.count), f.group, since(f.last_ms, now.at_ms), f.failed_queue, f.type.empty() ? "-" : f.type, f.reason});
+    rows.push_back({std::to_string(f.group.count), f.group.group, since(f.group.last_ms, now.at_ms), f.group.failed_queue, f.group.type.empty() ? "-" : f.group.type, f.group.reason});
   Section made = section({{"FAILED", A::right}, {"GROUP"}, {"LAST", A::right}, {"FROM"}, {"TYPE"}, {"REASON"}}, rows);
   for (const FailuresLeftOut& left : now.left_out) made.after = "counted are the first " + std::to_string(left.looked_at) + " messages of " + left.queue;
   return made;
@@ -186,7 +186,7 @@ std::string watch_lines(const Overview& now) {
     text += at + " worker " + w.report.worker + " endpoint=" + w.endpoint + " state=" + w.report.state + " capacity=" + std::to_string(w.report.capacity) +
             " tokens=" + std::to_string(w.report.tokens) + " in_flight=" + std::to_string(w.report.in_flight) + "\n";
   for (const FailureView& f : now.failures)
-    text += at + " failed " + f.group + " count=" + std::to_string(f.count) + " queue=" + f.queue + " from=" + printable(f.failed_queue) + " reason=" + printable(f.reason) + "\n";
+    text += at + " failed " + f.group.group + " count=" + std::to_string(f.group.count) + " queue=" + f.queue + " from=" + printable(f.group.failed_queue) + " reason=" + printable(f.group.reason) + "\n";
   return text;
 }
 
@@ -212,10 +212,10 @@ std::string watch_json(const Overview& now) {
   }
   for (const FailureView& f : now.failures) {
     JsonObject object;
-    object.add("queue", f.queue).add("group", f.group).add("count", f.count).add_time("first_at", f.first_ms).add_time("last_at", f.last_ms);
-    object.add("failed_queue", f.failed_queue);
-    if (!f.type.empty()) object.add("type", f.type);
-    object.add("reason", f.reason).add("sample_id", f.sample_id);
+    object.add("queue", f.queue).add("group", f.group.group).add("count", f.group.count).add_time("first_at", f.group.first_ms).add_time("last_at", f.group.last_ms);
+    object.add("failed_queue", f.group.failed_queue);
+    if (!f.group.type.empty()) object.add("type", f.group.type);
+    object.add("reason", f.group.reason).add("sample_id", f.group.sample_id);
     text += joined(head("group"), object);
   }
   return text;

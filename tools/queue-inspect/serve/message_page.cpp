@@ -92,7 +92,7 @@ std::vector<CommandLine> message_commands(const std::string& queue, uint64_t seq
     lines.push_back({"Back to where it failed", "queue-inspect return " + one});
     lines.push_back({"Change its body, then return it", "queue-inspect edit " + one});
   }
-  if (message_id_ok(message.id())) lines.push_back({"Its story, also on the other side", "queue-inspect trace " + shell_word(message.id()) + " --remote"});
+  if (message_id_ok(message.id())) lines.push_back({"Its story", "queue-inspect trace " + shell_word(message.id())});
   lines.push_back({"Show it", "queue-inspect show " + one});
   lines.push_back({"Its body into a file", "queue-inspect show " + one + " --body > body"});
   lines.push_back({"To another queue", "queue-inspect move " + shell_word(queue) + " OTHER :" + std::to_string(seq)});
@@ -140,6 +140,7 @@ Page message_page(const View& view, const std::string& queue_name, const std::st
     failure_of(body, message.headers);
     body.tag("</section>");
   }
+  story_of(body, view, message.id());
   body.tag("<section aria-labelledby=\"do\"><h2 id=\"do\">Commands</h2>");
   commands(body, view, message_commands(queue_name, seq, message));
   body.tag("</section>");

@@ -31,6 +31,8 @@ struct Page {
 Page overview_page(const View& view);
 Page queue_page(const View& view, const std::string& name, const Query& query);
 Page message_page(const View& view, const std::string& queue, const std::string& seq);
+/// The story of a message by its id.
+Page trace_page(const View& view, const std::string& id);
 Page not_found_page(std::string_view what);
 /// The whole document.
 std::string document(const View& view, const Page& page);
@@ -91,6 +93,8 @@ std::string per_second(double rate);
 Html rates_picture(const View& view, const QueueView& queue);
 Html ages_picture(const View& view, const QueueView& queue);
 Html counts_picture(const View& view, const QueueView& queue);
+/// What happened to a message, as `queue-inspect trace` tells it.
+void story_of(Html& into, const View& view, const std::string& id);
 /// Failed messages by kind; of one queue, or of all (then with the queue's name).
 void failures_table(Html& into, const View& view, const std::vector<FailureView>& failures, bool with_queue);
 

@@ -120,12 +120,12 @@ Html counts_picture(const View& view, const QueueView& queue) {
 void failures_table(Html& into, const View& view, const std::vector<FailureView>& failures, bool with_queue) {
   TableOf table(into, "Failed messages by kind",
                 {{"Messages", "number"}, {"Kind", "id"}, {"From", "name"}, {"Type", "name"}, {"Reason", "wide"}, {"First", "number"}, {"Last", "number"}});
-  for (const FailureView& group : failures) {
+  for (const auto& [queue, group] : failures) {
     table.row();
     table.cell(Html().tag("<b>").number(group.count).tag("</b>"));
     Html link;
-    link.tag("<a href=\"/queue/").text(url_part(group.queue)).tag("?group=").text(url_part(group.group)).tag("\"><code>").text(group.group).tag("</code></a>");
-    if (with_queue && group.queue != "error") link.tag(" in ").add(queue_link(group.queue));
+    link.tag("<a href=\"/queue/").text(url_part(queue)).tag("?group=").text(url_part(group.group)).tag("\"><code>").text(group.group).tag("</code></a>");
+    if (with_queue && queue != "error") link.tag(" in ").add(queue_link(queue));
     table.cell(link);
     table.cell(text(group.failed_queue));
     table.cell(text(cut(group.type, type_bytes_max)));

@@ -157,7 +157,7 @@ Page queue_page(const View& view, const std::string& name, const Query& query) {
   const std::string group = wanted != query.end() && group_ok(wanted->second) ? wanted->second : "";
   std::vector<FailureView> failures;
   for (const FailureView& f : view.now.failures)
-    if (f.queue == name && (group.empty() || f.group == group)) failures.push_back(f);
+    if (f.queue == name && (group.empty() || f.group.group == group)) failures.push_back(f);
 
   Page page{200, name, {}};
   Html& body = page.body;

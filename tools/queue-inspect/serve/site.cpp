@@ -130,6 +130,7 @@ Page Site::route(const View& view, const std::vector<std::string>& parts, const 
   if (parts.empty()) return overview_page(view);
   if (parts.size() == 2 && parts[0] == "queue") return queue_page(view, parts[1], query);
   if (parts.size() == 3 && parts[0] == "message") return message_page(view, parts[1], parts[2]);
+  if (parts.size() == 2 && parts[0] == "trace") return trace_page(view, parts[1]);
   return not_found_page("There is no such page.");
 }
 
