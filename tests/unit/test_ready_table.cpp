@@ -393,6 +393,22 @@ TEST_CASE("worker messages: as text and back") {
   CHECK(!parse_lease(Message()));
 }
 
+TEST_CASE("worker messages: how long it took; what cannot be read is left out") {
+  ControlMessage back = control(Kind::returned, "q@m", "s1", {{1, 2}, {3, 4}});
+  back.times = {{1.25, 0.5}, {0, 0.0009}};
+  Message message = to_message(back);
+  CHECK(message.headers.get("Gatepost.Times") == "1250/500 0/0");
+  auto parsed = parse_control(message);
+  REQUIRE(parsed.has_value());
+  REQUIRE(parsed->times.size() == 2);
+  CHECK(parsed->times[0].critical_s == doctest::Approx(1.25));
+  CHECK(parsed->times[0].processing_s == doctest::Approx(0.5));
+  message.headers.set("Gatepost.Times", "7 x/1  5/ -1/2 40/30");
+  parsed = parse_control(message);
+  REQUIRE((parsed.has_value() && parsed->times.size() == 1));
+  CHECK(parsed->times[0].critical_s == doctest::Approx(0.04));
+}
+
 TEST_CASE("worker messages: what is none") {
   auto refuse = [](std::initializer_list<std::pair<const char*, const char*>> headers) {
     Message message;

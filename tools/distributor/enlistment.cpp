@@ -121,11 +121,12 @@ bool Enlistment::apply(const Message& message) {
 
 std::optional<HandOut> Enlistment::hand_out_of(const Message& message) { return parse_hand_out(message.headers.get(worker_header::hand_out)); }
 
-void Enlistment::give_back(Transaction& transaction, const std::vector<HandOut>& hand_outs, uint64_t done) {
+void Enlistment::give_back(Transaction& transaction, const std::vector<HandOut>& hand_outs, std::vector<Took> times) {
   if (hand_outs.empty()) return;
   ControlMessage control = about_me(Kind::returned);
   control.hand_outs = hand_outs;
-  control.done = done;
+  control.done = times.size();
+  if (!input_) control.times = std::move(times);
   control.failed = std::exchange(failed_, 0);
   put(transaction, to_message(control));
 }

@@ -37,7 +37,8 @@ class Enlistment {
   /// What a message in the worker's queue is out on. nullopt: nobody handed it out, nothing comes back for it.
   static std::optional<HandOut> hand_out_of(const Message& message);
   /// Adds to a transaction that these hand-outs are settled in it. At most one control message.
-  void give_back(Transaction& transaction, const std::vector<HandOut>& hand_outs, uint64_t done);
+  /// `times`: how long those took that were handled; a master of this root has counted them already and is not told.
+  void give_back(Transaction& transaction, const std::vector<HandOut>& hand_outs, std::vector<Took> times);
   /// Adds a message to it that goes into the endpoint's queue.
   void put_to_endpoint(Transaction& transaction, Message message, PutOptions options) const;
   /// A failed attempt; told with what comes back next.

@@ -190,10 +190,26 @@ void HandOver::apply_returned(Turn& turn, const ControlMessage& control) {
     turn.said.push_back([this, worker = control.worker] {
       event(Level::info, "return-ignored", {{"endpoint", settings_.endpoint}, {"worker", worker}, {"reason", "it names no hand-out of this session"}});
     });
+  if (!control.times.empty()) turn.said.push_back([this, control] { keep_times(control); });
   if (settings_.verbose && result.applied > 0)
     turn.said.push_back([this, worker = control.worker, n = result.applied] {
       event(Level::debug, "worker-available", {{"endpoint", settings_.endpoint}, {"worker", worker}, {"tokens", n}});
     });
+}
+
+// Workers of this root count for themselves.
+void HandOver::keep_times(const ControlMessage& control) {
+  auto address = parse_address(control.worker);
+  if (!address || is_here(*address, root_.machine())) return;
+  for (const std::string& name : {settings_.endpoint, full_address(*address, root_.machine())}) {
+    auto& times = times_[name];
+    if (!times) {
+      auto opened = HandlingTimes::open(root_.path(), name);
+      if (!opened) continue;
+      times = *std::move(opened);
+    }
+    for (const Took& one : control.times) times->handled(one.critical_s, one.processing_s);
+  }
 }
 
 void HandOver::apply_heartbeat(Turn& turn, const ControlMessage& control, int64_t put_at_ms) {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "address.hpp"
 #include "distributor_status.hpp"
+#include "handling_times.hpp"
 #include "ledger.hpp"
 #include "queue.hpp"
 
@@ -57,6 +59,7 @@ class HandOver {
   Result<void> apply_controls(Turn& turn);
   void apply(Turn& turn, const ControlMessage& control, int64_t put_at_ms);
   void apply_starting(Turn& turn, const ControlMessage& control);
+  void keep_times(const ControlMessage& control);
   void apply_returned(Turn& turn, const ControlMessage& control);
   void apply_heartbeat(Turn& turn, const ControlMessage& control, int64_t put_at_ms);
   void apply_operator(Turn& turn, const ControlMessage& control);
@@ -88,6 +91,7 @@ class HandOver {
   std::unique_ptr<ReadyTable> table_;
   Destinations destinations_;
   std::map<std::string, Destination> workers_;  // where their messages go
+  std::map<std::string, std::unique_ptr<HandlingTimes>> times_;  // of the endpoint, and of workers elsewhere
   std::map<std::string, int64_t> blocked_;    // workers, and until when (monotonic)
   unsigned batch_ = 1;
   bool separate_ = false;  // something was refused: control messages and hand-outs do not share a turn

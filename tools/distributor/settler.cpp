@@ -117,7 +117,14 @@ void Settler::add(Claim&& claim, AttemptEnd&& end) {
 // Exactly one return for each hand-out, in the commit that takes its message away.
 void Settler::give_back(Transaction& transaction, const Settled& settled) {
   if (!settled.hand_out || !settled.leaves || transaction.empty()) return;
-  options_.enlistment->give_back(transaction, {*settled.hand_out}, settled.outcome == "acked" ? 1 : 0);
+  std::vector<Took> times;
+  if (settled.outcome == "acked") times.push_back(took(settled));
+  options_.enlistment->give_back(transaction, {*settled.hand_out}, std::move(times));
+}
+
+Took Settler::took(const Settled& settled) {
+  auto seconds = [](int64_t ms) { return static_cast<double>(std::max<int64_t>(ms, 0)) / 1000; };
+  return {seconds(now_ms() - settled.sent_at_ms), seconds(settled.ended_at_ms - settled.end.started_at_ms)};
 }
 
 void Settler::reject(Claim&& claim, const std::string& exception_type, const std::string& why) {
@@ -304,8 +311,12 @@ void Settler::begin_commit() {
   }
   if (!settled_together_.empty()) {
     std::vector<HandOut> hand_outs;
-    for (size_t i : settled_together_) hand_outs.push_back(*settled_[i].hand_out);
-    options_.enlistment->give_back(together_, hand_outs, hand_outs.size());
+    std::vector<Took> times;
+    for (size_t i : settled_together_) {
+      hand_outs.push_back(*settled_[i].hand_out);
+      times.push_back(took(settled_[i]));
+    }
+    options_.enlistment->give_back(together_, hand_outs, std::move(times));
     transactions.push_back(std::exchange(together_, {}));
     batch.index.push_back(std::exchange(settled_together_, {}));
   }
@@ -344,9 +355,8 @@ Result<void> Settler::end_commit(Batch&& batch, CommitThread::Results&& results)
 }
 
 void Settler::keep_times(const Settled& settled) {
-  const int64_t now = now_ms();
-  for (const auto& times : options_.times)
-    times->handled(static_cast<double>(now - settled.sent_at_ms) / 1000, static_cast<double>(settled.ended_at_ms - settled.end.started_at_ms) / 1000);
+  const Took one = took(settled);
+  for (const auto& times : options_.times) times->handled(one.critical_s, one.processing_s);
 }
 
 void Settler::write_journal(const Settled& settled) {

@@ -119,6 +119,7 @@ class Settler {
   bool handed_out(const Message& message) const;
   void set_return_address(Headers& headers) const;
   void give_back(Transaction& transaction, const Settled& settled);
+  static Took took(const Settled& settled);
   void begin_commit();
   Result<void> end_commit(Batch&& batch, CommitThread::Results&& results);
   Result<void> refuse(Settled& settled, const Error& error);

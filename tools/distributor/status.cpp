@@ -56,7 +56,7 @@ Result<DistributorReport> report_of(Root& root, Ledger& ledger, bool running) {
   return report;
 }
 
-// Nothing is known of queues elsewhere, and of those whose workers have handled nothing yet.
+// Nothing is known while nothing has been handled.
 HandlingSummary times_of(const Root& root, const std::string& queue) {
   auto times = read_handling_times(root.path(), queue);
   return times && *times ? **times : HandlingSummary{};
@@ -66,7 +66,7 @@ void add_times(Root& root, EndpointStatus& status) {
   status.times = times_of(root, status.report.endpoint);
   for (const WorkerReport& row : status.report.workers) {
     auto address = parse_address(row.worker);
-    status.worker_times.push_back(address && row.here ? times_of(root, address->queue) : HandlingSummary{});
+    status.worker_times.push_back(address ? times_of(root, row.here ? address->queue : row.worker) : HandlingSummary{});
   }
 }
 

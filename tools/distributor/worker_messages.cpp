@@ -1,5 +1,6 @@
 #include "worker_messages.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include "units.hpp"
@@ -37,6 +38,28 @@ std::optional<std::vector<HandOut>> parse_list(std::string_view text) {
     text.remove_prefix(space == std::string_view::npos ? text.size() : space + 1);
   }
   return hand_outs;
+}
+
+// `CRITICAL/PROCESSING ...` in milliseconds
+std::string list_of_times(const std::vector<Took>& times) {
+  std::string list;
+  for (const Took& one : times)
+    list += (list.empty() ? "" : " ") + std::to_string(static_cast<int64_t>(one.critical_s * 1000)) + "/" + std::to_string(static_cast<int64_t>(one.processing_s * 1000));
+  return list;
+}
+
+// Only a count: what cannot be read is left out.
+std::vector<Took> parse_times(std::string_view text) {
+  std::vector<Took> times;
+  while (!text.empty() && times.size() < worker_capacity_max) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(std::min(word.size() + 1, text.size()));
+    const size_t slash = word.find('/');
+    if (slash == std::string_view::npos) continue;
+    auto critical = number<uint32_t>(word.substr(0, slash)), processing = number<uint32_t>(word.substr(slash + 1));
+    if (critical && processing) times.push_back({*critical / 1000.0, *processing / 1000.0});
+  }
+  return times;
 }
 
 bool is_true(const Headers& headers, std::string_view name) {
@@ -95,6 +118,7 @@ Message to_message(const ControlMessage& control) {
       of_worker();
       headers.set(worker_header::capacity_available, std::to_string(control.hand_outs.empty() ? control.capacity : control.hand_outs.size()));
       if (!control.hand_outs.empty()) headers.set(worker_header::hand_outs, list_of(control.hand_outs));
+      if (!control.times.empty()) headers.set(worker_header::times, list_of_times(control.times));
       if (control.done > 0) headers.set(worker_header::done, std::to_string(control.done));
       break;
     case Kind::heartbeat:
@@ -136,6 +160,7 @@ Result<ControlMessage> parse_control(const Message& message) {
     control.lists = true;
   }
   control.done = number<uint64_t>(headers.get(worker_header::done)).value_or(0);
+  control.times = parse_times(headers.get(worker_header::times));
   control.since_ms = number<int64_t>(headers.get(worker_header::since)).value_or(0);
   control.failed = number<uint64_t>(headers.get(worker_header::failed)).value_or(0);
   if (headers.find(worker_header::heartbeat) || headers.find(worker_header::stopping)) {

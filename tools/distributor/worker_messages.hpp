@@ -23,6 +23,7 @@ inline constexpr std::string_view hand_out = "Gatepost.HandOut";          ///< o
 inline constexpr std::string_view hand_outs = "Gatepost.HandOuts";        ///< those that come back
 inline constexpr std::string_view done = "Gatepost.Done";                 ///< how many of them were acknowledged
 inline constexpr std::string_view failed = "Gatepost.Failed";             ///< failed attempts since the last report
+inline constexpr std::string_view times = "Gatepost.Times";               ///< how long those took, of a worker elsewhere
 inline constexpr std::string_view heartbeat = "Gatepost.Heartbeat";
 inline constexpr std::string_view holding = "Gatepost.Holding";           ///< hand-outs that lie in the worker's queue
 inline constexpr std::string_view since = "Gatepost.WorkerSince";         ///< when the session began, ms since 1970 by the worker's root
@@ -51,6 +52,11 @@ std::optional<HandOut> parse_hand_out(std::string_view text);
 /// Hand-outs and sessions mean nothing outside of the worker's queue.
 void remove_hand_out(Headers& headers);
 
+/// Of a message that was handled, in seconds (handling_times.hpp).
+struct Took {
+  double critical_s = 0, processing_s = 0;
+};
+
 struct ControlMessage {
   enum class Kind { starting, returned, heartbeat, stopping, unregister, drain, resume };
   Kind kind = Kind::returned;
@@ -62,6 +68,7 @@ struct ControlMessage {
   std::vector<HandOut> hand_outs;
   bool lists = false;   ///< starting: it will name hand-outs. heartbeat: `hand_outs` is all that it has
   uint64_t done = 0, failed = 0;
+  std::vector<Took> times;  ///< returned: of those that were handled
 };
 Message to_message(const ControlMessage& control);
 /// bad_data: not one of these, and why.
