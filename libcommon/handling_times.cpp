@@ -50,6 +50,7 @@ struct HandlingTimes::File {
   std::atomic<uint64_t> next;  // % handling_times_kept: where the next one's times go
   std::atomic<uint64_t> last[handling_times_kept];
   Histogram critical, processing;
+  std::atomic<uint64_t> gave_up, sent_back;
 };
 
 namespace {
@@ -105,6 +106,9 @@ void HandlingTimes::handled(double critical_s, double processing_s) {
   file_->last[at].store(pack(critical_s, processing_s), std::memory_order_relaxed);
 }
 
+void HandlingTimes::gave_up() { file_->gave_up.fetch_add(1, std::memory_order_relaxed); }
+void HandlingTimes::sent_back() { file_->sent_back.fetch_add(1, std::memory_order_relaxed); }
+
 Result<std::optional<HandlingSummary>> read_handling_times(const std::string& root_path, const std::string& queue) {
   const std::string path = path_of(root_path, queue);
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -117,6 +121,8 @@ Result<std::optional<HandlingSummary>> read_handling_times(const std::string& ro
   HandlingSummary summary;
   times.critical.read(summary.critical);
   times.processing.read(summary.processing);
+  summary.gave_up = times.gave_up.load();
+  summary.sent_back = times.sent_back.load();
   double critical = 0, processing = 0;
   size_t count = 0;
   for (const auto& slot : times.last) {

@@ -32,6 +32,8 @@ struct TimeSummary {
 struct HandlingSummary {
   TimeSummary critical;    ///< from TimeSent to the acknowledgement
   TimeSummary processing;  ///< of the attempt that was good
+  uint64_t gave_up = 0;    ///< failed attempts after which the message left for the error queue
+  uint64_t sent_back = 0;  ///< and for the queue of its endpoint, to be tried again later
 };
 
 class HandlingTimes {
@@ -44,6 +46,9 @@ class HandlingTimes {
 
   /// One more message was handled. Negative times (clocks differ) are none. Any thread.
   void handled(double critical_s, double processing_s);
+  /// An attempt failed and its message left the queue, so that the queue's own count of failures does not have it.
+  void gave_up();
+  void sent_back();
 
  private:
   struct File;

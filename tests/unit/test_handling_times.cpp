@@ -47,6 +47,11 @@ TEST_CASE("handling times: means of the last hundred, histograms of all") {
     CHECK(summary.critical.up_to[i] == 1u + (bound >= 2 ? 50u : 0u) + (bound >= 4 ? 50u : 0u) + (bound >= 1000 ? 50u : 0u));
     if (i > 0) CHECK(handling_time_bounds_s[i - 1] < bound);
   }
+  (*times)->gave_up();
+  (*times)->sent_back();
+  (*times)->sent_back();
+  CHECK((**read_handling_times(place.path, "q")).gave_up == 1);
+  CHECK((**read_handling_times(place.path, "q")).sent_back == 2);
   (*times)->handled(1, 1);  // a bound belongs to its bucket
   CHECK((**read_handling_times(place.path, "q")).processing.up_to[9] == 102u);
 }

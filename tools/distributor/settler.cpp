@@ -392,6 +392,7 @@ void Settler::tell(const Settled& settled) {
     event(Level::debug, "handled", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", info.seq}});
   } else if (settled.outcome == "immediate-retry" || settled.outcome == "delayed-retry") {
     ++failed_;
+    if (settled.leaves && options_.queue_times) options_.queue_times->sent_back();
     event(Level::warn, "attempt-failed",
           {{"queue", queue_.name()},
            {"id", settled.id},
@@ -405,6 +406,7 @@ void Settler::tell(const Settled& settled) {
     ++to_error_queue_;
     const bool attempted = !settled.outcome.empty();
     if (attempted) ++failed_;
+    if (attempted && options_.queue_times) options_.queue_times->gave_up();
     event(Level::error, attempted ? "attempt-failed" : "message-failed",
           {{"queue", queue_.name()},
            {"id", settled.id},

@@ -52,6 +52,7 @@ struct SettlerOptions {
   std::string endpoint, command;
   bool once = false;  ///< keep the numbers of failed messages
   std::vector<std::shared_ptr<HandlingTimes>> times;  ///< where it is counted how long messages took
+  std::shared_ptr<HandlingTimes> queue_times;         ///< that of the queue: failures are counted there, too
   Enlistment* enlistment = nullptr;  ///< gets back what it handed out, in the same commit; nullptr: there is no distributor
 };
 

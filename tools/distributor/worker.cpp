@@ -373,6 +373,7 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   std::vector<std::string> timed = {settings.queue};
   if (settings.master && is_here(settings.master->master, root->machine())) timed.push_back(settings.master->master.queue);
   settings.settler.times = open_times(root->path(), timed);
+  if (auto& times = settings.settler.times; !times.empty()) settings.settler.queue_times = times.front();
   Destinations destinations(*root, common.config, common.config_given);
   std::unique_ptr<Enlistment> enlistment;
   if (settings.master) {
