@@ -83,7 +83,7 @@ Message addressed(const Destination& destination, Message message, PutOptions& o
   if (destination.remote_queue.empty()) return message;
   Headers& headers = message.headers;
   headers.set(header::destination_queue, destination.remote_queue);
-  headers.set(header::transfer_id, new_message_id());
+  headers.set(header::transfer_id, format_rfc3339(now_ms()) + "/" + new_message_id());
   for (std::string_view name : {header::failed_attempts, header::due_at, header::expires_at}) headers.remove(name);
   if (options.failures != 0) headers.set(header::failed_attempts, std::to_string(std::exchange(options.failures, 0)));
   if (options.due_at_ms != 0) headers.set(header::due_at, format_rfc3339(std::exchange(options.due_at_ms, 0)));
@@ -100,6 +100,7 @@ Arrival take_arrival(Headers& headers) {
   Arrival arrival;
   arrival.queue = taken(headers, header::destination_queue);
   arrival.transfer_id = taken(headers, header::transfer_id);
+  arrival.put_at_ms = parse_time_ms(arrival.transfer_id.substr(0, arrival.transfer_id.find('/')), 0).value_or(0);
   const std::string failures = taken(headers, header::failed_attempts);
   std::from_chars(failures.data(), failures.data() + failures.size(), arrival.failures);
   arrival.due_at_ms = parse_time_ms(taken(headers, header::due_at), 0).value_or(0);

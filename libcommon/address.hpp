@@ -18,7 +18,7 @@ namespace gw {
 namespace header {
 // Of a message in the outbox of a machine, and on its way; whoever puts it into its queue takes them off.
 inline constexpr std::string_view destination_queue = "Gatepost.DestinationQueue";
-inline constexpr std::string_view transfer_id = "Gatepost.TransferId";  ///< of this one put: a message may go to the same queue again
+inline constexpr std::string_view transfer_id = "Gatepost.TransferId";  ///< TIME/UUID of this one put: a message may go to the same queue again
 inline constexpr std::string_view failed_attempts = "Gatepost.FailedAttempts";  ///< of a message that moves with its count
 inline constexpr std::string_view due_at = "Gatepost.DueAt";
 inline constexpr std::string_view expires_at = "Gatepost.ExpiresAt";  ///< if it is not what the other headers say
@@ -54,6 +54,7 @@ void put_to(Transaction& transaction, const Destination& destination, Message me
 struct Arrival {
   std::string queue;        ///< empty: it was not sent to a machine
   std::string transfer_id;  ///< may be empty
+  int64_t put_at_ms = 0;    ///< when it was put, by the sender's clock; 0: unknown
   unsigned failures = 0;    ///< PutOptions::failures
   int64_t due_at_ms = 0;    ///< by the sender's clock; 0: at once
   std::optional<int64_t> expires_at_ms;  ///< by the sender's clock; 0: never; nullopt: what its other headers say

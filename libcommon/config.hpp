@@ -20,6 +20,7 @@ struct SiteConfig {
   std::string window;                  ///< "22:00-05:00"
   std::string client_cert, client_key, ca_file, token_file, proxy, proxy_user_file;  ///< absolute paths
   bool header_case_lower = false, legacy_mode = false;
+  std::optional<int64_t> connect_timeout_ms, answer_timeout_ms;  ///< without: those of the gateway
   int line = 0;
 };
 
@@ -87,5 +88,7 @@ Result<void> add_site_option(Config& config, const std::string& text);
 /// Keys, shell patterns and groups, comma-separated, to sites in the order of the configuration, each once.
 /// usage: "the following sites have not been configured: X, Y".
 Result<std::vector<const SiteConfig*>> resolve_sites(const Config& config, const std::string& sites);
+/// The same where machines may stand, too: `@NAME` or `@PATTERN`. usage also: "the following machines have not been configured: X, Y".
+Result<std::vector<const SiteConfig*>> resolve_links(const Config& config, const std::string& words);
 
 }  // namespace gw

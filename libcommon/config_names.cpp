@@ -106,6 +106,11 @@ bool window_ok(std::string_view window) {
 
 std::string key_of_machine(std::string_view name) { return std::string("@").append(name); }
 
+std::string key_in_words(std::string_view key) {
+  const bool machine = is_machine_key(key);
+  return std::string(machine ? "machine '" : "site '").append(key.substr(machine ? 1 : 0)) + "'";
+}
+
 std::string outbox_of_site(std::string_view key) {
   if (is_machine_key(key)) return std::string(machine_outbox_prefix).append(key.substr(1));
   return std::string(site_outbox_prefix).append(key);

@@ -30,6 +30,8 @@ bool window_ok(std::string_view window);
 std::string key_of_machine(std::string_view name);
 /// Is it the key of a machine?
 inline bool is_machine_key(std::string_view key) { return key.starts_with('@'); }
+/// `site 'KEY'` or `machine 'NAME'`.
+std::string key_in_words(std::string_view key);
 /// `site.KEY`; of a machine's key `machine.NAME`.
 std::string outbox_of_site(std::string_view key);
 /// The key, if `queue` is the outbox of a site or a machine.

@@ -19,6 +19,7 @@ bool is_pattern(std::string_view word) {
 
 bool means(const std::string& word, const SiteConfig& site) {
   if (word == site.key) return true;
+  if (is_machine_key(site.key)) return is_machine_key(word) && fnmatch(word.c_str(), site.key.c_str(), FNM_CASEFOLD) == 0;
   if (std::find(site.groups.begin(), site.groups.end(), word) != site.groups.end()) return true;
   return is_pattern(word) && fnmatch(word.c_str(), site.key.c_str(), 0) == 0;
 }
@@ -59,23 +60,55 @@ Result<void> add_site_option(Config& config, const std::string& text) {
   return {};
 }
 
-Result<std::vector<const SiteConfig*>> resolve_sites(const Config& config, const std::string& sites) {
-  std::vector<std::string> words = split_list(sites);
-  if (words.empty()) return Error{ExitCode::usage, 0, "no site is named, expected keys, patterns or groups, separated by commas"};
-  std::string missing;
-  std::vector<bool> meant(config.sites.size());
+namespace {
+
+/// Those that are meant, in their order, each once. `missing`: words that mean none.
+std::vector<const SiteConfig*> meant_by(const std::vector<std::string>& words, const std::vector<const SiteConfig*>& known, std::string& missing) {
+  std::vector<bool> meant(known.size());
   for (const std::string& word : words) {
     bool any = false;
-    for (size_t i = 0; i < config.sites.size(); ++i)
-      if (means(word, config.sites[i])) meant[i] = any = true;
+    for (size_t i = 0; i < known.size(); ++i)
+      if (means(word, *known[i])) meant[i] = any = true;
     if (!any) missing += (missing.empty() ? "" : ", ") + word;
   }
-  if (!missing.empty()) {
-    return Error{ExitCode::usage, 0, "the following sites have not been configured: " + missing + hint_at_sites(config, missing)};
-  }
   std::vector<const SiteConfig*> found;
-  for (size_t i = 0; i < config.sites.size(); ++i)
-    if (meant[i]) found.push_back(&config.sites[i]);
+  for (size_t i = 0; i < known.size(); ++i)
+    if (meant[i]) found.push_back(known[i]);
+  return found;
+}
+
+Error not_configured(const Config& config, const std::string& missing) {
+  return Error{ExitCode::usage, 0, "the following sites have not been configured: " + missing + hint_at_sites(config, missing)};
+}
+
+}  // namespace
+
+Result<std::vector<const SiteConfig*>> resolve_sites(const Config& config, const std::string& sites) {
+  const std::vector<std::string> words = split_list(sites);
+  if (words.empty()) return Error{ExitCode::usage, 0, "no site is named, expected keys, patterns or groups, separated by commas"};
+  std::vector<const SiteConfig*> known;
+  for (const SiteConfig& site : config.sites) known.push_back(&site);
+  std::string missing;
+  auto found = meant_by(words, known, missing);
+  if (!missing.empty()) return not_configured(config, missing);
+  return found;
+}
+
+Result<std::vector<const SiteConfig*>> resolve_links(const Config& config, const std::string& text) {
+  std::vector<std::string> sites = split_list(text);
+  const auto first = std::stable_partition(sites.begin(), sites.end(), [](const std::string& word) { return !is_machine_key(word); });
+  const std::vector<std::string> machines(first, sites.end());
+  if (machines.empty()) return resolve_sites(config, text);
+  sites.erase(first, sites.end());
+  std::vector<const SiteConfig*> known, known_machines;
+  for (const SiteConfig& site : config.sites) known.push_back(&site);
+  for (const MachineConfig& machine : config.machines) known_machines.push_back(&machine.link);
+  std::string missing;
+  auto found = meant_by(sites, known, missing);
+  if (!missing.empty()) return not_configured(config, missing);
+  const auto found_machines = meant_by(machines, known_machines, missing);
+  if (!missing.empty()) return Error{ExitCode::usage, 0, "the following machines have not been configured: " + missing};
+  found.insert(found.end(), found_machines.begin(), found_machines.end());
   return found;
 }
 

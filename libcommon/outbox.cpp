@@ -67,6 +67,7 @@ class FieldWriter {
 
 bool replaced(std::string_view name, const RequestContext& context) {
   if (name == returned_header) return true;
+  if (context.to_machine) return false;
   if (context.failures > 0 && (name == header::retries || name == header::retries_timestamp)) return true;
   return (context.without_site || !context.originating_site.empty()) && name == header::originating_site;
 }
@@ -78,7 +79,7 @@ void add_outer_headers(Writer& head, const Message& message, const RequestContex
   head.plain("NServiceBus.Id", id);
   head.plain("NServiceBus.CorrelationId", correlation && !correlation->empty() ? std::string_view(*correlation) : id);
   if (const std::string* reply_to = message.headers.find(header::reply_to_address)) head.plain(header::reply_to_address, *reply_to);
-  if (const std::string* route_to = message.headers.find("ReplyToAddress")) head.plain("NServiceBus.Header.RouteTo", *route_to);
+  if (const std::string* route_to = message.headers.find("ReplyToAddress"); route_to && !context.to_machine) head.plain("NServiceBus.Header.RouteTo", *route_to);
   const std::string* ttbr = message.headers.find(header::time_to_be_received);
   if (ttbr)
     head.plain(header::time_to_be_received, *ttbr);
@@ -91,6 +92,7 @@ template <class Writer>
 void add_message_headers(Writer& head, const Message& message, const RequestContext& context) {
   for (const Headers::Entry& entry : message.headers.entries())
     if (!replaced(entry.name, context)) head.of_message(entry.name, entry.value);
+  if (context.to_machine) return;
   if (context.failures > 0) {
     head.of_message(header::retries, std::to_string(context.failures));
     head.of_message(header::retries_timestamp, format_nsb_time(context.last_failure_us));

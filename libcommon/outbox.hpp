@@ -30,6 +30,7 @@ struct RequestContext {
   bool original_version_1 = false;    ///< receivers of versions 3, 4 and gateway 1 want two headers more
   bool lower_case_names = false;
   bool with_token = false;            ///< an Authorization line comes with it
+  bool to_machine = false;            ///< the message arrives as it is: nothing of it is replaced, added or read
   std::string content_md5;            ///< base64; empty: left out, added later
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "address.hpp"
 #include "outbox.hpp"
 
 namespace gw {
@@ -18,7 +19,7 @@ Result<Queue> queue_if_there(Root& root, const std::string& site) {
 Result<std::vector<Outbox>> find_outboxes(Root& root, const Config& config, const std::string& to) {
   std::vector<Outbox> outboxes;
   if (!to.empty()) {
-    GW_TRY_ASSIGN(auto chosen, resolve_sites(config, to));
+    GW_TRY_ASSIGN(auto chosen, resolve_links(config, to));
     for (const SiteConfig* site : chosen) {
       GW_TRY_ASSIGN(Queue queue, queue_if_there(root, site->key));
       outboxes.push_back({site->key, *site, queue});
@@ -28,6 +29,11 @@ Result<std::vector<Outbox>> find_outboxes(Root& root, const Config& config, cons
   for (const SiteConfig& site : config.sites) {
     GW_TRY_ASSIGN(Queue queue, queue_if_there(root, site.key));
     outboxes.push_back({site.key, site, queue});
+  }
+  for (const MachineConfig& machine : config.machines) {
+    if (is_here({"", machine.name}, root.machine())) continue;
+    GW_TRY_ASSIGN(Queue queue, queue_if_there(root, machine.link.key));
+    outboxes.push_back({machine.link.key, machine.link, queue});
   }
   GW_TRY_ASSIGN(auto names, root.list_queues());
   for (const std::string& name : names) {

@@ -17,7 +17,7 @@ struct Outbox {
   Queue queue;  ///< null: nothing was ever sent there
 };
 
-/// Those of `to` (keys, patterns, groups), or all: the configured ones in their order, then what else lies in the root.
+/// Those of `to` (keys, patterns, groups, machines as @NAME), or all: the configured ones in their order, then what else lies in the root.
 Result<std::vector<Outbox>> find_outboxes(Root& root, const Config& config, const std::string& to);
 
 /// The process that forwards for this site: the one for the whole root, or one that was given this site.

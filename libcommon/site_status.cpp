@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "config_names.hpp"
 #include "outbox.hpp"
 #include "outcome_store.hpp"
 
@@ -66,7 +67,7 @@ Result<SiteStatus> look_at(const Outbox& outbox, const SiteRecord* record, SiteL
   // Nothing goes before the site is tried again, however early a message is due.
   if (status.waiting > 0) status.next_try_ms = std::max(status.next_try_ms, probe_ms);
   if (closed) status.next_try_ms = opens_ms;
-  if (!outbox.config && status.last_error.empty()) status.last_error = "the site is not configured";
+  if (!outbox.config && status.last_error.empty()) status.last_error = is_machine_key(outbox.site) ? "the machine is not configured" : "the site is not configured";
   return status;
 }
 

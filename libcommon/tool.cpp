@@ -263,11 +263,12 @@ Result<void> become_owner(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<Root>> open_root(const CommonOptions& options, bool create, uint64_t min_free_bytes) {
+Result<std::unique_ptr<Root>> open_root(const CommonOptions& options, bool create, uint64_t min_free_bytes, const std::string& machine) {
   GW_TRY(become_owner(options.root));
   RootOptions root_options;
   root_options.create = create;
   root_options.min_free_bytes = min_free_bytes;
+  root_options.machine = machine;
   return Root::open(options.root, root_options);
 }
 

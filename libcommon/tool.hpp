@@ -56,8 +56,9 @@ struct Tool {
 int tool_main(int argc, char** argv, const Tool& tool);
 
 /// Opens the root of the options. With `create`, makes it on first use. If the root directory belongs to another user and the
-/// caller is root, becomes that user first: open FILE arguments before.
-Result<std::unique_ptr<Root>> open_root(const CommonOptions& options, bool create, uint64_t min_free_bytes = min_free_bytes_default);
+/// caller is root, becomes that user first: open FILE arguments before. `machine`: this machine's name in a root that is made.
+Result<std::unique_ptr<Root>> open_root(const CommonOptions& options, bool create, uint64_t min_free_bytes = min_free_bytes_default,
+                                        const std::string& machine = {});
 
 /// Writes to stdout (buffered). Errors are remembered and reported by flush_stdout.
 void out(std::string_view text);

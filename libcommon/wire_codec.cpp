@@ -348,6 +348,25 @@ Headers delivered_headers(Headers&& wire_headers, const WireCall& call, std::str
   return result;
 }
 
+Headers arrived_headers(Headers&& wire_headers, const WireCall& call, const HeaderNames& own_names) {
+  Headers result;
+  auto& entries = result.entries();
+  entries.reserve(wire_headers.entries().size());
+  for (auto& entry : wire_headers.entries()) {
+    std::string_view name = entry.name;
+    const bool prefixed = name.size() > wire::header_prefix.size() && equal_no_case(name.substr(0, wire::header_prefix.size()), wire::header_prefix);
+    if (call.gateway_message && !prefixed) continue;
+    if (!prefixed && is_ours_or_secret(name)) continue;  // of the connection
+    const bool lost_case = prefixed && !name.starts_with(wire::header_prefix);
+    if (prefixed) name.remove_prefix(wire::header_prefix.size());
+    std::string whole = lost_case ? restore_case(std::string(name)) : std::string(name);
+    if (const std::string* own = own_names.find(whole)) whole = *own;
+    entries.push_back({std::move(whole), std::move(entry.value)});
+  }
+  if (!result.find(header::message_id)) result.set(header::message_id, call.id);
+  return result;
+}
+
 namespace {
 constexpr std::array<std::string_view, 12> months = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 constexpr std::array<std::string_view, 7> week_days = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};

@@ -81,6 +81,9 @@ class HeaderNames {
 /// The headers of the message as it enters the endpoint's queue.
 Headers delivered_headers(Headers&& wire, const WireCall& call, std::string_view endpoint, const HeaderNames& own_names = {});
 
+/// The headers of a message from another machine: as they were when it was put there.
+Headers arrived_headers(Headers&& wire, const WireCall& call, const HeaderNames& own_names = {});
+
 /// The name in the delivered message of a wire header of the call; "" if it does not get there.
 std::string delivered_name(std::string_view wire_name, bool gateway_message);
 

@@ -158,6 +158,8 @@ TEST_CASE("address: what is put for another machine, and what arrives there") {
   CHECK_FALSE(two.expires_at_ms);
   CHECK_FALSE(one.transfer_id.empty());
   CHECK(one.transfer_id != two.transfer_id);
+  CHECK(one.put_at_ms <= now_ms());
+  CHECK(one.put_at_ms > now_ms() - 60'000);
   CHECK(first == message_of("m-1").headers);
   CHECK(second == message_of("m-1").headers);
   Headers plain = message_of("m-2").headers;

@@ -112,7 +112,7 @@ TEST_CASE("config: every attribute of our format arrives") {
   CHECK(c.channels[0].clients[0].fingerprint == "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
   CHECK(c.channels[0].clients[0].allow_endpoints.size() == 2);
   REQUIRE(c.machines.size() == 1);
-  CHECK(c.machines[0].link.key == "vm2");
+  CHECK(c.machines[0].link.key == "@vm2");
   CHECK(c.machines[0].link.concurrency == 2);
   REQUIRE(c.queues.size() == 2);
   CHECK(c.queues[0].max_bytes == uint64_t{1} << 30);

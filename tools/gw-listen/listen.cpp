@@ -15,6 +15,7 @@
 #include "config_watch.hpp"
 #include "dedup_store.hpp"
 #include "diag.hpp"
+#include "machine_door.hpp"
 #include "program_channels.hpp"
 #include "put_notes.hpp"
 #include "receive.hpp"
@@ -106,6 +107,10 @@ class Listener {
   void use_channels();
   void tell_differences(const std::vector<Channel>& before);
   Result<void> start_admin();
+  Result<void> start_endpoint(ReceiverContext& context);
+  Result<void> start_machine(ReceiverContext& context);
+  /// What it is called in events.
+  Field told_name() const { return settings_.endpoint.empty() ? Field("machine", settings_.machine) : Field("endpoint", settings_.endpoint); }
   void watch_security();
 
   ConfigWatch config_file_;
@@ -119,6 +124,7 @@ class Listener {
   std::optional<Committer> committer_;
   std::optional<HeldMessages> held_;
   std::optional<InstanceNotes> instances_;
+  std::unique_ptr<MachineDoor> machine_;
   std::optional<Receiver> receiver_;
   std::optional<Servers> servers_;
   FilesWatch security_;  // certificates, keys and tokens
@@ -143,16 +149,32 @@ void keep_slots(std::vector<Channel>& fresh, const std::vector<Channel>& before)
       }
 }
 
-Result<void> Listener::start() {
+Result<void> Listener::start_endpoint(ReceiverContext& context) {
+  if (settings_.endpoint.empty()) return {};
   GW_TRY(create_queues(*root_, settings_.endpoint));
   // Opened here also so that a damaged or foreign store is found before the first message.
   GW_TRY_ASSIGN(store_, DedupStore::open(root_->path(), settings_.endpoint, true));
-  store_thread_.emplace();
   data_bus_.emplace(root_->path(), settings_.endpoint, *store_, *store_thread_, &end_in_doubt);
-  ReceiverContext context;
   context.data_bus = &*data_bus_;
   context.endpoint = settings_.endpoint;
   GW_TRY_ASSIGN(context.queue, root_->queue(settings_.endpoint));
+  held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
+  context.held = &*held_;
+  return {};
+}
+
+Result<void> Listener::start_machine(ReceiverContext& context) {
+  if (settings_.machine.empty()) return {};
+  if (!is_here({"", settings_.machine}, root_->machine()))
+    event(Level::warn, "other-machine-name", {{"machine", settings_.machine}, {"root_machine", root_->machine()}, {"hint", "in this root the machine is called as its file 'machine' says"}});
+  GW_TRY_ASSIGN(machine_, MachineDoor::open(*root_, settings_.machine, settings_.allow_queues, *store_thread_, &end_in_doubt));
+  context.machine = machine_.get();
+  return {};
+}
+
+Result<void> Listener::start() {
+  store_thread_.emplace();
+  ReceiverContext context;
   context.body_writer = [this] { return root_->body_writer(); };
   context.free_bytes = [this] { return root_->free_bytes(); };
   context.clock = [this] { return root_->clock(); };
@@ -164,9 +186,9 @@ Result<void> Listener::start() {
   context.afterwards = &*afterwards_;
   instances_.emplace(*root_, *store_thread_, config_file_.path(), false);
   context.instances = &*instances_;
-  held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
-  context.held = &*held_;
   context.journal = &root_->journal();
+  GW_TRY(start_endpoint(context));
+  GW_TRY(start_machine(context));
   context.stopping = [this] { return servers_->stopping(); };
   receiver_.emplace(std::move(context));
   servers_.emplace([this](Exchange& exchange) { receiver_->handle(exchange); });
@@ -182,19 +204,20 @@ Result<void> Listener::start() {
 Result<void> Listener::start_admin() {
   if (options_.admin.empty()) return {};
   GW_TRY_ASSIGN(ListenAddress address, parse_listen_address(options_.admin, "--admin"));
-  admin_.emplace(Admin::Context{settings_.endpoint, &*root_, &receiver_->counts(), [this] { return servers_->stopping(); }});
+  admin_.emplace(
+      Admin::Context{settings_.endpoint.empty() ? machine_->store() : settings_.endpoint, &*root_, &receiver_->counts(), [this] { return servers_->stopping(); }});
   return admin_->start(std::move(address));
 }
 
 Result<ExitCode> Listener::run() {
   GW_TRY(start());
-  publish_address(*root_, settings_);
+  if (held_) publish_address(*root_, settings_);
   for (const Channel& channel : settings_.channels) {
-    event(Level::info, "listening", {{"url", channel.url()}, {"endpoint", settings_.endpoint}});
+    event(Level::info, "listening", {{"url", channel.url()}, told_name()});
     GW_TRY(print_ready("ready " + channel.url()));
   }
   wait_for_end();
-  event(Level::info, "stopping", {{"endpoint", settings_.endpoint}});
+  event(Level::info, "stopping", {told_name()});
   end_in_time();
   std::thread stop_programs([this] { programs_->stop(grace_ms); });
   const bool all_finished = servers_->stop(grace_ms);
@@ -221,7 +244,7 @@ void Listener::wait_for_end() {
     if (monotonic_ms() - maintained < maintain_every_ms) continue;
     maintained = monotonic_ms();
     if (auto done = root_->maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});
-    if (!root_->clock().may_purge) continue;
+    if (!held_ || !root_->clock().may_purge) continue;
     if (auto swept = held_->sweep(now_ms()); !swept) event(Level::warn, "maintenance-failed", {{"reason", swept.error().text}});
   }
 }
@@ -256,7 +279,7 @@ void Listener::reload() {
   use_channels();
   servers_->retire(settings_.channels);
   tell_differences(before);
-  publish_address(*root_, settings_);
+  if (held_) publish_address(*root_, settings_);
   event(Level::info, "config-read", {{"path", config_file_.path()}});
 }
 
@@ -276,10 +299,10 @@ void Listener::tell_differences(const std::vector<Channel>& before) {
     return std::any_of(all.begin(), all.end(), [&](const Channel& c) { return c.type == channel.type && c.address == channel.address; });
   };
   for (const Channel& channel : before)
-    if (!among(channel, settings_.channels)) event(Level::info, "not-listening", {{"url", channel.url()}, {"endpoint", settings_.endpoint}});
+    if (!among(channel, settings_.channels)) event(Level::info, "not-listening", {{"url", channel.url()}, told_name()});
   for (const Channel& channel : settings_.channels) {
     if (among(channel, before)) continue;
-    event(Level::info, "listening", {{"url", channel.url()}, {"endpoint", settings_.endpoint}});
+    event(Level::info, "listening", {{"url", channel.url()}, told_name()});
     if (auto told = print_ready("ready " + channel.url()); !told) event(Level::warn, "ready-not-told", {{"reason", told.error().text}});
   }
 }
@@ -292,7 +315,7 @@ Result<ExitCode> run_listener(const CommonOptions& common, const Options& option
   signal_event();
   Signals::on_signal([] { ::eventfd_write(signal_event(), 1); });
   Signals::install();
-  GW_TRY_ASSIGN(auto root, open_root(common, true, read.settings.min_free_bytes));
+  GW_TRY_ASSIGN(auto root, open_root(common, true, read.settings.min_free_bytes, read.settings.machine));
   GW_TRY(load_security(read.settings.channels, read.config));  // as the owner of the root, who has to read them again
   Listener listener(std::move(config_file), options, std::move(read.settings), std::move(root));
   return listener.run();

@@ -17,9 +17,10 @@ Tool make_tool() {
       "  gw-listen --endpoint Store17 --channel http://127.0.0.1:0/Store17/ --max-body 64M\n"
       "  gw-listen --endpoint HQ --channel https://+:8443/HQ/ --tls-cert hq.pem --tls-key hq.key\n"
       "  gw-listen --endpoint Store17 --channel /media/stick/to-store17,file\n"
+      "  gw-listen --machine vm2 --allow-queue Sales --allow-queue 'error*' --channel http://+:7000/machine/\n"
       "  gw-listen --config /etc/gatepost/config.xml\n";
   Command command;
-  command.usage = "--endpoint E --channel URL[,TYPE]...";
+  command.usage = "{--endpoint E | --machine NAME [--allow-queue Q]...} --channel URL[,TYPE]...";
   command.summary = tool.summary;
   command.examples = tool.examples;
   command.define = [](CLI::App& app) {
@@ -37,6 +38,10 @@ Tool make_tool() {
     app.add_option("--token-file", options.token_file, "demand one of the tokens in this private file, one a line")->type_name("F");
     app.add_option("--allow-endpoint", options.allow_endpoints, "accept only this OriginatingEndpoint; may be given again [all]")
         ->type_name("E");
+    app.add_option("--machine", options.machine, "accept messages of other machines for queues of this one, which is called NAME there; needs no --endpoint")
+        ->type_name("NAME");
+    app.add_option("--allow-queue", options.allow_queues, "with --machine: accept messages for this queue (a name or a shell pattern); may be given again [all but outboxes]")
+        ->type_name("Q");
     app.add_option("--admin", options.admin, "answer /metrics (for Prometheus) and /healthz at this address, which no message comes in by")
         ->type_name("HOST:PORT");
   };

@@ -16,12 +16,15 @@ struct Options {
   std::string endpoint, max_body, min_free;
   std::string tls_cert, tls_key, tls_client_ca, tls_ciphers, token_file;
   std::vector<std::string> channels, allow_endpoints;
-  std::string reply_to_uri, admin;
+  std::string reply_to_uri, admin, machine;
+  std::vector<std::string> allow_queues;
   bool web_clients = false;
 };
 
 struct Settings {
-  std::string endpoint;
+  std::string endpoint;      ///< empty: only messages of other machines
+  std::string machine;       ///< this machine's name; empty: none of other machines
+  std::vector<std::string> allow_queues;
   std::string reply_to_uri;  ///< of the command line
   uint64_t min_free_bytes = min_free_bytes_default;
   std::vector<Channel> channels;

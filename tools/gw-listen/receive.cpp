@@ -5,6 +5,7 @@
 
 #include "config_names.hpp"
 #include "diag.hpp"
+#include "machine_door.hpp"
 #include "envelope_exchange.hpp"
 #include "proxy.hpp"
 #include "units.hpp"
@@ -59,6 +60,24 @@ Answer answer_error(const Error& error) {
   if (is_space_error(error)) return refusal(507, "not enough space", retry_when_space);
   if (for_now) return refusal(503, "not now: try again later", retry_soon);
   return refusal(500, "Unexpected server error");
+}
+
+/// Where a message of another machine goes; nullptr: it is none.
+const std::string* destination_of(const Headers& wire_headers) {
+  static const std::string with_prefix = std::string(wire::header_prefix).append(header::destination_queue);
+  const std::string* found = wire_headers.find(with_prefix);
+  return found ? found : wire_headers.find(header::destination_queue);
+}
+
+bool is_envelope(const RequestHead& head) {
+  return head.find("Content-Type").value_or(std::string_view()).starts_with("application/json") && !head.find(wire::id);
+}
+
+/// How far our clock is ahead of the sender's; what a date of whole seconds and the way of a request explain is no difference.
+int64_t clock_difference_ms(std::string_view date, int64_t now) {
+  constexpr int64_t none_ms = 3000;
+  const int64_t difference = now - parse_http_date_ms(date).value_or(now);
+  return difference > none_ms || difference < -none_ms ? difference : 0;
 }
 
 class Digests {
@@ -254,10 +273,13 @@ Answer Receiver::serve(Exchange& exchange, const Channel& channel, std::string& 
 
 Answer Receiver::status_page() const {
   Answer answer;
-  answer.text = "<html><body>EndpointName:" + context_.endpoint + " - Status: Ok</body></html>";
+  answer.text = "<html><body>EndpointName:" + name() + " - Status: Ok</body></html>";
   answer.content_type = "text/html";
   return answer;
 }
+
+/// What people call this listener.
+const std::string& Receiver::name() const { return context_.endpoint.empty() && context_.machine ? context_.machine->name() : context_.endpoint; }
 
 // What the steps of one request share.
 struct Receiver::Incoming {
@@ -266,6 +288,13 @@ struct Receiver::Incoming {
   const BodyPlan& plan;
   const WireCall& call;
   std::string_view date;
+  std::string key;       // of de-duplication and properties
+  std::string store;     // where that is remembered
+  Queue queue;
+  DataBus* data_bus = nullptr;
+  HeldMessages* held = nullptr;  // null: a message of another machine
+  Arrival arrival;
+  int64_t ahead_ms = 0;  // our clock before the sender's
 };
 
 namespace {
@@ -292,13 +321,15 @@ Answer Receiver::receive(Exchange& http, const Channel& channel, const Caller& c
   if (is_probe(http.head())) return answer_probe(http, channel, std::get<BodyPlan>(http.plan()));
   const Slot slot(channel.slots.get());
   if (!slot.entered()) return refusal(503, "this channel takes no more messages at once", retry_soon);
-  if (is_envelope_type(channel.type) && http.head().method == "POST" && !query.message) return receive_envelope(http, channel, caller, id);
+  // From another machine large headers come in an envelope, whatever the type of the channel is.
+  const bool envelope = is_envelope_type(channel.type) || (context_.machine && is_envelope(http.head()));
+  if (envelope && http.head().method == "POST" && !query.message) return receive_envelope(http, channel, caller, id);
   // A body in the query replaces the other one, which nobody looks at.
   std::optional<MessageExchange> in_query;
   if (query.message) {
     const WireCall none;
     auto skip = [](std::string_view) { return Result<void>(); };
-    if (auto refused = copy_body({http, channel, std::get<BodyPlan>(http.plan()), none, {}}, UINT64_MAX, skip)) return *std::move(refused);
+    if (auto refused = copy_body({http, channel, std::get<BodyPlan>(http.plan()), none, {}, {}, {}, {}}, UINT64_MAX, skip)) return *std::move(refused);
     in_query.emplace(http, *query.message);
   }
   Exchange& exchange = in_query ? static_cast<Exchange&>(*in_query) : http;
@@ -331,11 +362,13 @@ Answer Receiver::receive_call(Exchange& exchange, const Channel& channel, const 
   }
   const WireCall& call = std::get<WireCall>(read);
   id = call.id;
+  if (destination_of(wire_headers)) return receive_from_machine(exchange, channel, caller, std::move(wire_headers), call, date);
+  if (context_.endpoint.empty()) return refusal(400, "Required header '" + std::string(header::destination_queue) + "' missing.");
   Headers headers = delivered_headers(std::move(wire_headers), call, context_.endpoint, channel.header_names);
   set_site(headers, caller.site);
   if (!caller.may_send_as(headers.get(header::originating_endpoint)))
     return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
-  const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call, date};
+  const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call, date, call.id, context_.endpoint, context_.queue, context_.data_bus, context_.held};
   switch (call.type) {
     case WireCall::Type::data_bus_property: return receive_property(in, headers);
     case WireCall::Type::ack: return receive_ack(in);
@@ -345,12 +378,31 @@ Answer Receiver::receive_call(Exchange& exchange, const Channel& channel, const 
   return refusal(500, "Unexpected server error");
 }
 
+/// By its header; before it is known whether it is allowed in.
+Answer Receiver::receive_from_machine(Exchange& exchange, const Channel& channel, const Caller& caller, Headers&& wire_headers, const WireCall& call,
+                                      std::string_view date) const {
+  const std::string named = *destination_of(wire_headers);
+  Headers headers = arrived_headers(std::move(wire_headers), call, channel.header_names);
+  if (!caller.may_send_as(headers.get(header::originating_endpoint)))
+    return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
+  if (call.legacy) return refusal(400, "Invalid CallType for a queue of a machine. CallTypes supported 'SingleCallSubmit, SingleCallDatabusProperty'");
+  std::optional<Queue> queue = context_.machine ? context_.machine->open(named) : std::nullopt;
+  if (!queue) return refusal(403, "queue '" + named + "' is not allowed");
+  Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call, date, {}, context_.machine->store(), *std::move(queue), &context_.machine->data_bus(), nullptr};
+  in.arrival = take_arrival(headers);
+  // The same message may go to several queues, and to one of them again: a transfer has a name of its own.
+  in.key = in.arrival.transfer_id.empty() ? named + ":" + call.id : in.arrival.transfer_id;
+  in.ahead_ms = clock_difference_ms(date, now_ms());
+  if (call.type == WireCall::Type::data_bus_property) return receive_property(in, headers);
+  return receive_message(in, std::move(headers));
+}
+
 // Nothing is stored.
 Answer Receiver::answer_probe(Exchange& exchange, const Channel& channel, const BodyPlan& plan) const {
   const WireCall none;
   uint64_t bytes = 0;
   Digest digest(Digest::Kind::sha256);
-  auto refused = copy_body({exchange, channel, plan, none, {}}, UINT64_MAX, [&](std::string_view part) {
+  auto refused = copy_body({exchange, channel, plan, none, {}, {}, {}, {}}, UINT64_MAX, [&](std::string_view part) {
     bytes += part.size();
     digest.update(part);
     return Result<void>();
@@ -358,7 +410,7 @@ Answer Receiver::answer_probe(Exchange& exchange, const Channel& channel, const 
   if (refused) return *std::move(refused);
   event(Level::info, "probe", {{"from", exchange.head().from}, {"body_bytes", bytes}});
   Answer answer;
-  answer.text = probe_report(exchange.head(), context_.endpoint, bytes, hex(digest.finish()));
+  answer.text = probe_report(exchange.head(), name(), bytes, hex(digest.finish()));
   return answer;
 }
 
@@ -366,7 +418,7 @@ Answer Receiver::receive_message(const Incoming& in, Headers&& headers) const {
   const bool needs_properties = in.call.type == WireCall::Type::submit && !in.call.data_bus_headers.empty();
   if (needs_properties) {
     // Without them the body need not come. What says so is only a hint, but a refusal is never wrong.
-    auto found = context_.data_bus->find(in.call.id, false);
+    auto found = in.data_bus->find(in.key, false);
     if (!found) return answer_error(found.error());
     auto missing = found->message ? std::nullopt : missing_property(expected_properties(in.call), found->rows);
     if (missing) return refusal(*std::move(missing));
@@ -376,44 +428,44 @@ Answer Receiver::receive_message(const Incoming& in, Headers&& headers) const {
   Received& received = std::get<Received>(got);
   if (in.call.md5 && *in.call.md5 != received.md5) return refusal(412, other_md5);
   if (!needs_properties) return store(in, std::move(headers), std::move(received));
-  HeldProperties properties(context_.data_bus->root_path());
-  if (auto answer = fill_in(in.call, headers, received.sha256, properties)) return *std::move(answer);
+  HeldProperties properties(in.data_bus->root_path());
+  if (auto answer = fill_in(in, headers, received.sha256, properties)) return *std::move(answer);
   Answer answer = store(in, std::move(headers), std::move(received));
   if (answer.status == 200) properties.release();
   return answer;
 }
 
 // De-duplication comes first: the properties of a message that was accepted are gone.
-std::optional<Answer> Receiver::fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256, HeldProperties& properties) const {
-  auto found = context_.data_bus->find(call.id, true);
+std::optional<Answer> Receiver::fill_in(const Incoming& in, Headers& headers, const Sha256& body_sha256, HeldProperties& properties) const {
+  auto found = in.data_bus->find(in.key, true);
   if (!found) return answer_error(found.error());
-  if (found->message) return known_message(call, *found->message, body_sha256);
-  const auto expected = expected_properties(call);
+  if (found->message) return known_message(in, *found->message, body_sha256);
+  const auto expected = expected_properties(in.call);
   if (auto held = properties.hold(found->rows); !held) return answer_error(held.error());
   if (auto missing = missing_property(expected, found->rows)) return refusal(*std::move(missing));
   rewrite_properties(headers, expected, found->rows);
   return std::nullopt;
 }
 
-Answer Receiver::known_message(const WireCall& call, const DedupRow& row, const Sha256& body_sha256) const {
+Answer Receiver::known_message(const Incoming& in, const DedupRow& row, const Sha256& body_sha256) const {
   DedupRow came;
   came.body_sha256 = body_sha256;
   if (row.other_body(came)) return refusal(422, "same id, other body");
-  event(Level::info, "duplicate", {{"id", call.id}});
+  event(Level::info, "duplicate", {{"id", in.call.id}});
   counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
-  note(Happened::duplicate, call.id, 0, "");
-  return release(call.id, true);
+  note(Happened::duplicate, in.call.id, 0, "");
+  return in.held ? release(in.call.id, true) : ok();
 }
 
 Answer Receiver::receive_property(const Incoming& in, const Headers& headers) const {
-  auto before = context_.data_bus->find(in.call.id, false);
+  auto before = in.data_bus->find(in.key, false);
   if (!before) return answer_error(before.error());
   // NServiceBus 3 sends its properties after the message.
   auto is_known = [&](const DedupStore::Properties& found) {
     return (found.message && !in.call.legacy) || find_property(found.rows, in.call.data_bus_key);
   };
   const bool known = is_known(*before);
-  BlobSink sink(*context_.data_bus, known);
+  BlobSink sink(*in.data_bus, known);
   Digests digests(in.call.md5.has_value());
   auto refused = copy_body(in, known ? UINT64_MAX : 0, [&](std::string_view bytes) {
     digests.update(bytes);
@@ -422,7 +474,7 @@ Answer Receiver::receive_property(const Incoming& in, const Headers& headers) co
   if (refused) return *std::move(refused);
   if (in.call.md5 && *in.call.md5 != digests.md5()) return refusal(412, other_md5);
   if (known) {
-    auto still = context_.data_bus->find(in.call.id, true);
+    auto still = in.data_bus->find(in.key, true);
     if (!still) return answer_error(still.error());
     if (!is_known(*still)) return refusal(503, "not now: the property was purged meanwhile", retry_soon);
     const PropertyRow* row = find_property(still->rows, in.call.data_bus_key);
@@ -432,7 +484,7 @@ Answer Receiver::receive_property(const Incoming& in, const Headers& headers) co
   // Also if its message never comes.
   const WireTimes times = wire_times(headers, in.call, in.date, now_ms());
   PropertyRow row;
-  row.id = in.call.id;
+  row.id = in.key;
   row.name = in.call.data_bus_key;
   row.sha256 = digests.sha256();
   auto added = sink.finish(std::move(row), in.call.legacy, times.expires_at_ms);
@@ -506,9 +558,10 @@ std::variant<Receiver::Received, Answer> Receiver::read_body(const Incoming& in)
 
 // What the answer needs to know of a message that was handed to the committer.
 struct Receiver::Stored {
-  std::string id, from;
+  std::string id, key, from;
+  DataBus* data_bus = nullptr;
   uint64_t bytes = 0;
-  bool hold = false, properties = false;
+  bool hold = false, properties = false, of_machine = false;
   std::string closed_queue{}, late_to{};  // of an instance that is out of service, and where the message goes instead
 };
 
@@ -521,21 +574,36 @@ bool may_answer_late(const Channel& channel, const RequestHead& head) {
 
 }  // namespace
 
+PutOptions Receiver::put_options(const Incoming& in, const Headers& headers, const Sha256& body_sha256) const {
+  const WireTimes times = wire_times(headers, in.call, in.date, now_ms());
+  PutOptions options;
+  options.expires_at_ms = times.expires_at_ms;
+  int64_t first_sent_ms = times.first_sent_ms;
+  if (!in.held) {
+    const Arrival& arrival = in.arrival;
+    auto by_our_clock = [&](int64_t ms) { return ms == 0 ? 0 : ms + in.ahead_ms; };
+    if (arrival.expires_at_ms) options.expires_at_ms = by_our_clock(*arrival.expires_at_ms);
+    options.due_at_ms = by_our_clock(arrival.due_at_ms);
+    options.failures = arrival.failures;
+    first_sent_ms = by_our_clock(arrival.put_at_ms);  // of this transfer, however old the message is
+  }
+  // With a clock that is behind everything would look older than what was purged.
+  if (first_sent_ms != 0) first_sent_ms += context_.clock().behind_ms;
+  options.dedup = DedupKey{in.store, in.store, in.key, body_sha256, first_sent_ms};
+  return options;
+}
+
 Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& received) const {
   const WireCall& call = in.call;
-  const WireTimes times = wire_times(headers, call, in.date, now_ms());
-  Stored what{call.id, std::string(in.exchange.head().from), received.body.size(), call.type == WireCall::Type::hold, !call.data_bus_headers.empty()};
-  Queue queue = context_.queue;
+  Stored what{call.id, in.key, std::string(in.exchange.head().from), in.data_bus, received.body.size(), call.type == WireCall::Type::hold,
+              !call.data_bus_headers.empty(), in.held == nullptr};
+  Queue queue = in.queue;
   if (what.hold) {
-    auto made = context_.held->queue();
+    auto made = in.held->queue();
     if (!made) return answer_error(made.error());
     queue = *std::move(made);
   }
-  PutOptions options;
-  options.expires_at_ms = times.expires_at_ms;
-  // With a clock that is behind everything would look older than what was purged.
-  const int64_t first_sent_ms = times.first_sent_ms ? times.first_sent_ms + context_.clock().behind_ms : 0;
-  options.dedup = DedupKey{context_.endpoint, context_.endpoint, call.id, received.sha256, first_sent_ms};
+  PutOptions options = put_options(in, headers, received.sha256);
   Transaction transaction;
   Message message{std::move(headers), std::move(received.body)};
   std::optional<Destination> instead;
@@ -584,13 +652,13 @@ Answer Receiver::stored(const Stored& what, Result<CommitResult>&& committed) co
       event(Level::debug, "received", {{"id", what.id}, {"bytes", what.bytes}, {"seq", committed->puts[0].seq}, {"from", what.from}});
       if (what.hold || !what.properties) return ok();
       // The message owns the blobs. Rows that stay are seen as such by the next purge.
-      if (auto done = context_.data_bus->accepted(what.id); !done)
+      if (auto done = what.data_bus->accepted(what.key); !done)
         event(Level::warn, "properties-left", {{"id", what.id}, {"reason", done.error().text}});
       return ok();
     case PutOutcome::duplicate:
       counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
       event(Level::info, "duplicate", {{"id", what.id}, {"from", what.from}});
-      return what.hold ? ok() : release(what.id, true);
+      return what.hold || what.of_machine ? ok() : release(what.id, true);
     case PutOutcome::conflict:
       return refusal(422, "same id, other body");
     case PutOutcome::too_old:

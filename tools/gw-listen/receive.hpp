@@ -20,10 +20,11 @@
 namespace gw::listen {
 
 struct WebQuery;
+class MachineDoor;
 
 /// What the pipeline needs of its surroundings.
 struct ReceiverContext {
-  std::string endpoint;
+  std::string endpoint;  ///< empty: messages of other machines only
   Queue queue;
   std::function<BodyWriter()> body_writer;
   std::function<uint64_t()> free_bytes;
@@ -35,6 +36,7 @@ struct ReceiverContext {
   HeldMessages* held = nullptr;
   InstanceNotes* instances = nullptr;
   Journal* journal = nullptr;  ///< null: nothing is noted
+  MachineDoor* machine = nullptr;  ///< for messages of other machines; null: none come in
   std::function<bool()> stopping;
 };
 
@@ -69,6 +71,7 @@ class Receiver {
   Answer receive(Exchange& http, const Channel& channel, const Caller& caller, const WebQuery& query, std::string& id) const;
   Answer receive_envelope(Exchange& exchange, const Channel& channel, const Caller& caller, std::string& id) const;
   Answer receive_call(Exchange& exchange, const Channel& channel, const Caller& caller, Headers&& wire, std::string_view date, std::string& id) const;
+  Answer receive_from_machine(Exchange& exchange, const Channel& channel, const Caller& caller, Headers&& wire, const WireCall& call, std::string_view date) const;
   Answer receive_property(const Incoming& in, const Headers& headers) const;
   Answer receive_message(const Incoming& in, Headers&& headers) const;
   Answer receive_ack(const Incoming& in) const;
@@ -76,11 +79,13 @@ class Receiver {
   std::optional<Answer> copy_body(const Incoming& in, uint64_t file_above, const Write& write) const;
   std::variant<Received, Answer> read_body(const Incoming& in) const;
   /// nullopt: all properties are there and the headers point to them.
-  std::optional<Answer> fill_in(const WireCall& call, Headers& headers, const Sha256& body_sha256, HeldProperties& properties) const;
-  Answer known_message(const WireCall& call, const DedupRow& row, const Sha256& body_sha256) const;
+  std::optional<Answer> fill_in(const Incoming& in, Headers& headers, const Sha256& body_sha256, HeldProperties& properties) const;
+  Answer known_message(const Incoming& in, const DedupRow& row, const Sha256& body_sha256) const;
   Answer store(const Incoming& in, Headers&& headers, Received&& received) const;
   Answer stored(const Stored& what, Result<CommitResult>&& committed) const;
   void answer_late(LateAnswer& answer, Stored&& what, Transaction&& transaction) const;
+  PutOptions put_options(const Incoming& in, const Headers& headers, const Sha256& body_sha256) const;
+  const std::string& name() const;
   Answer release(const std::string& id, bool known) const;
   void note(Happened happened, const std::string& id, int status, const std::string& reason) const;
   Answer status_page() const;

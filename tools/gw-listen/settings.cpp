@@ -76,6 +76,12 @@ Result<void> set_security(const Options& options, std::vector<Channel>& channels
   return {};
 }
 
+Result<void> check_machine_name(const std::string& name) {
+  if (!queue_name_ok(outbox_of_site(key_of_machine(name))))
+    return usage("--machine: '" + name + "' is not the name of a machine: expected letters, digits, '.', '_' and '-'");
+  return {};
+}
+
 }  // namespace
 
 Result<void> load_security(std::vector<Channel>& channels, const Config& config) {
@@ -96,9 +102,18 @@ Result<Settings> resolve_settings(const Options& options, const Config& config) 
   settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
   GW_TRY(check_reply_to_uri(options.reply_to_uri));
   settings.reply_to_uri = options.reply_to_uri;
-  if (settings.endpoint.empty()) return usage("no endpoint: give --endpoint E, or Endpoint in " + in_the_file(config));
-  GW_TRY(check_queue_name(settings.endpoint));
-  GW_TRY(check_queue_name(settings.endpoint + ".gateway"));
+  settings.machine = options.machine;
+  settings.allow_queues = options.allow_queues;
+  // A machine's listener may share its configuration with the endpoint's: it is only that of the endpoint if it is told so.
+  if (!options.machine.empty()) settings.endpoint = options.endpoint;
+  if (!options.machine.empty()) GW_TRY(check_machine_name(options.machine));
+  if (options.machine.empty() && !options.allow_queues.empty()) return usage("--allow-queue without --machine: expected --machine NAME, too");
+  if (settings.endpoint.empty() && settings.machine.empty())
+    return usage("no endpoint: give --endpoint E or --machine NAME, or Endpoint in " + in_the_file(config));
+  if (!settings.endpoint.empty()) {
+    GW_TRY(check_queue_name(settings.endpoint));
+    GW_TRY(check_queue_name(settings.endpoint + ".gateway"));
+  }
   if (!options.min_free.empty()) {
     GW_TRY_ASSIGN(settings.min_free_bytes, size_option("--min-free", options.min_free));
   }

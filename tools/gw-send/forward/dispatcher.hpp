@@ -85,6 +85,7 @@ class Dispatcher {
   Result<void> configure_unlisted(const SiteConfig& site);
   std::vector<std::string> watched_files() const;
   void reread_links();
+  Result<std::vector<const SiteConfig*>> choose(const Config& config) const;
   void reload_now();
   void reload_if_changed();
   Result<void> take_singletons();

@@ -20,6 +20,17 @@ constexpr unsigned fast_answers = 8;
 constexpr size_t ahead_min = 32, ahead_max = 512;  // so that requests go on while a group of acks is made durable
 constexpr size_t give_up_at_once = 64;
 constexpr int64_t earlier_pause_ms = 200;  // between two looks whether all earlier messages have arrived
+constexpr size_t surely_few_headers = 40, surely_small_headers = 4096;  // three times as many bytes, encoded, still fit into a head
+
+/// Between machines nothing is refused for its headers: what no request's head can carry goes in its body.
+bool needs_envelope(const Message& message, const Target& target, RequestContext context) {
+  if (!context.to_machine || target.carrier != Target::Carrier::http) return false;
+  size_t bytes = 0;
+  for (const Headers::Entry& entry : message.headers.entries()) bytes += entry.name.size() + entry.value.size();
+  if (message.headers.entries().size() < surely_few_headers && bytes < surely_small_headers) return false;
+  context.with_token = target.link && !target.link->token.empty();
+  return !check_http_limits(message, target.url, context);
+}
 
 }  // namespace
 
@@ -140,8 +151,10 @@ void Dispatcher::dispatch(Site& site, Claim claim) {
   auto transfer = std::make_unique<Transfer>(std::move(claim));
   transfer->target = site.target;
   transfer->site = site.number;
-  transfer->connect_timeout_ms = settings_->connect_timeout_ms;
-  transfer->answer_timeout_ms = settings_->answer_timeout_ms;
+  // The command line wins over the site, and the site over the gateway.
+  const bool connect_given = !job_.options.connect_timeout.empty(), answer_given = !job_.options.answer_timeout.empty();
+  transfer->connect_timeout_ms = connect_given ? settings_->connect_timeout_ms : site.config.connect_timeout_ms.value_or(settings_->connect_timeout_ms);
+  transfer->answer_timeout_ms = answer_given ? settings_->answer_timeout_ms : site.config.answer_timeout_ms.value_or(settings_->answer_timeout_ms);
   ++site.out;
   ++out_;
   if (root_.expired(transfer->claim.info())) {
@@ -158,7 +171,7 @@ void Dispatcher::dispatch(Site& site, Claim claim) {
   transfer->probe = site.circuit.sent();
   const Body& body = std::as_const(transfer->claim).message().body;
   if (body.is_file() || transfer->calls.size() > 1) return digester_->add(std::move(transfer));
-  const bool in_envelope = transfer->target->carrier == Target::Carrier::envelope;
+  const bool in_envelope = transfer->target->carrier == Target::Carrier::envelope || transfer->calls[0].in_envelope;
   set_sums(*transfer, transfer->calls[0], {content_md5(body.bytes()), in_envelope ? envelope_digits(body.bytes()) : 0});
   batch_.push_back(std::move(transfer));
 }
@@ -175,7 +188,7 @@ const std::string& Dispatcher::originating_site_of(const Message& message) const
 /// What stands in the head only when the body is known.
 void Dispatcher::set_sums(const Transfer& transfer, Call& call, const BodySums& sums) {
   const Target& target = *transfer.target;
-  if (target.carrier == Target::Carrier::http) {
+  if (target.carrier == Target::Carrier::http && !call.in_envelope) {
     call.head += content_md5_line(sums.md5, target.lower_case_names);
     return;
   }
@@ -192,7 +205,8 @@ Result<void> Dispatcher::make_calls(Transfer& transfer) {
   const MessageInfo& info = transfer.claim.info();
   RequestContext context;
   context.failures = info.failures;
-  context.originating_site = originating_site_of(message);
+  context.to_machine = is_machine_key(transfer.target->key);
+  if (!context.to_machine) context.originating_site = originating_site_of(message);
   context.without_site = is_answer_to(message.headers, SiteAddress{transfer.target->type, transfer.target->url});
   // Who asked is not known: an old receiver says so by an error, and a retry then has what it wants.
   context.original_version_1 = transfer.target->original_version_1 || (context.failures > 0 && is_unlisted_key(transfer.target->key));
@@ -201,9 +215,11 @@ Result<void> Dispatcher::make_calls(Transfer& transfer) {
   std::optional<Outcome> last;
   if (info.failures > 0 || !attachments.empty()) last = known_outcome(message.id(), transfer.target->key);
   if (info.failures > 0) context.last_failure_us = last ? last->since_ms * 1000 : now_us();
+  const bool in_envelope = needs_envelope(message, *transfer.target, context);
   auto add = [&](std::string property, std::shared_ptr<const Body> blob) {
     Call call;
-    if (transfer.target->carrier == Target::Carrier::http)
+    call.in_envelope = in_envelope;
+    if (transfer.target->carrier == Target::Carrier::http && !in_envelope)
       call.head = property_head(message, property, context);
     else
       call.fields = call_fields(message, property, context);
@@ -224,7 +240,7 @@ Result<void> Dispatcher::make_calls(Transfer& transfer) {
 
 /// While a site is out of order nothing is sent to it, but messages grow too old.
 void Dispatcher::give_up_old(Site& site, int64_t now) {
-  if (!site.usable() || !site.queue.takes_on() || now < site.give_up_check_ms || settings_->policy.outages != Outages::wait) return;
+  if (!site.usable() || !site.queue.takes_on() || now < site.give_up_check_ms || site.policy(*settings_).outages != Outages::wait) return;
   const int64_t limit = settings_->policy.give_up_after_ms;
   const int64_t wall = now_ms();
   std::vector<uint64_t> old;

@@ -196,7 +196,7 @@ void Dispatcher::note_failure(Site& site, const Transfer& transfer, const Attemp
   site.record.up = !is_outage(attempt);
   site.record_changed = true;
   const bool alone = !attempt.answered && attempt.others_answered;
-  if (settings_->policy.outages != Outages::wait || !is_outage(attempt) || alone) {
+  if (site.policy(*settings_).outages != Outages::wait || !is_outage(attempt) || alone) {
     if (transfer.probe) site.circuit.probe_given_back();
     return;
   }
@@ -230,7 +230,7 @@ void Dispatcher::settle_failed(TransferPtr transfer, Site& site, Settlement& int
   const Attempt attempt = read_attempt(*transfer, site);
   const std::string reason = transfer->verdict == Transfer::Verdict::unreadable ? answer.error : describe(*transfer);
   if (!transfer->policy) note_failure(site, *transfer, attempt, reason);
-  Decision decision = decide(settings_->policy, attempt, info.failures, info.put_at_ms, now, wall_of(site.circuit.probe_at_ms()));
+  Decision decision = decide(site.policy(*settings_), attempt, info.failures, info.put_at_ms, now, wall_of(site.circuit.probe_at_ms()));
   const bool refused = answer.word == HttpAnswer::Word::refuse;
   // A returned message gets no retries, but the outage of its site is none of its failures.
   const bool final = refused || (decision.kind == Decision::Kind::retry && is_returned(std::as_const(transfer->claim).message().headers));
@@ -290,12 +290,13 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
     Failure failure;
     const std::string& endpoint =
         settings_->endpoint.empty() ? std::string(message.headers.get(header::originating_endpoint)) : settings_->endpoint;
-    const std::string queue = endpoint.empty() ? outbox_of_site(site.key) : endpoint + ".gateway";
+    // What was on its way to a machine goes nowhere but there.
+    const std::string queue = endpoint.empty() || site.is_machine() ? outbox_of_site(site.key) : endpoint + ".gateway";
     failure.failed_queue = queue + "@" + root_.machine();
     failure.exception_type = gave_up ? "Gatepost.GivenUp" : !answer.answered() ? "Gatepost.NoAnswer" : "Gatepost.TransferFailed";
     failure.message = outcome.reason;
     const bool by_program = transfer->target->carrier == Target::Carrier::program;
-    failure.stack_trace = "at " + (by_program ? "gw-channel-" + transfer->target->type + " send " : "POST ") + transfer->target->url + "\nsite " + site.key + ", attempt " + std::to_string(outcome.attempts);
+    failure.stack_trace = "at " + (by_program ? "gw-channel-" + transfer->target->type + " send " : "POST ") + transfer->target->url + (site.is_machine() ? "\nmachine " : "\nsite ") + (site.is_machine() ? site.key.substr(1) : site.key) + ", attempt " + std::to_string(outcome.attempts);
     failure.source = "gw-send";
     failure.processing_endpoint = endpoint;
     failure.processing_machine = root_.machine();

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 
+#include "config_names.hpp"
 #include "dispatcher.hpp"
 #include "units.hpp"
 
@@ -102,6 +103,14 @@ struct Dispatcher::Site {
   SiteRecord record;
   bool record_changed = false;
 
+  /// A machine, not a site: what goes there arrives as it was put.
+  bool is_machine() const { return is_machine_key(key); }
+  /// An outage of a machine never uses up attempts.
+  RetryPolicy policy(const ForwardSettings& settings) const {
+    RetryPolicy own = settings.policy;
+    if (is_machine()) own.outages = Outages::wait;
+    return own;
+  }
   bool usable() const { return target && supported && queue && other_pid == 0; }
 };
 

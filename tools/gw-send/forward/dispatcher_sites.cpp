@@ -1,6 +1,7 @@
 // The dispatcher's sites: from the configuration, and which of them are ours.
 #include <algorithm>
 
+#include "address.hpp"
 #include "config_names.hpp"
 #include "diag.hpp"
 #include "dispatcher_site.hpp"
@@ -65,21 +66,26 @@ Result<void> Dispatcher::prepare() {
   return {};
 }
 
+/// The sites and machines that this forwarder serves. A configuration that several machines share may name this one, too.
+Result<std::vector<const SiteConfig*>> Dispatcher::choose(const Config& config) const {
+  if (!job_.options.to.empty()) return resolve_links(config, job_.options.to);
+  std::vector<const SiteConfig*> all;
+  for (const SiteConfig& site : config.sites) all.push_back(&site);
+  for (const MachineConfig& machine : config.machines)
+    if (!is_here({"", machine.name}, root_.machine())) all.push_back(&machine.link);
+  return all;
+}
+
 /// Also while running: then nothing has changed if it fails.
 Result<void> Dispatcher::configure(const Config& config) {
   GW_TRY_ASSIGN(ForwardSettings settings, resolve_forward_settings(job_.options, config));
   if (!settings.endpoint.empty()) GW_TRY(check_queue_name(settings.endpoint + ".gateway"));
-  std::vector<const SiteConfig*> chosen;
-  if (job_.options.to.empty()) {
-    for (const SiteConfig& site : config.sites) chosen.push_back(&site);
-  } else {
-    GW_TRY_ASSIGN(chosen, resolve_sites(config, job_.options.to));
-  }
+  GW_TRY_ASSIGN(std::vector<const SiteConfig*> chosen, choose(config));
   for (const SiteConfig* site : chosen) {
     GW_TRY(check_queue_name(outbox_of_site(site->key)));
     if (is_http_type(site->channel_type)) continue;
     if (auto program = find_channel_program(site->channel_type); !program)
-      return Error{ExitCode::config, 0, at_line(config, *site) + "site '" + site->key + "': " + program.error().text};
+      return Error{ExitCode::config, 0, at_line(config, *site) + key_in_words(site->key) + ": " + program.error().text};
   }
   std::string policy_program;
   if (!settings.retry_policy.empty()) {
@@ -167,7 +173,7 @@ Result<void> Dispatcher::remember_sites() {
     site.record = std::move(record);
     if (!site.supported) site.record.up = false;
     const bool out_of_order = !site.record.up && site.record.next_try_ms != 0 && site.record.probe_interval_ms != 0;
-    if (!out_of_order || settings_->policy.outages != Outages::wait) continue;
+    if (!out_of_order || site.policy(*settings_).outages != Outages::wait) continue;
     // Not longer than it can be: the clock may have been set.
     const int64_t interval = site.record.probe_interval_ms;
     const int64_t left = std::clamp<int64_t>(site.record.next_try_ms - now_ms(), 0, std::max(interval, probe_interval_max_ms));
@@ -236,7 +242,7 @@ Result<void> Dispatcher::take_singletons() {
   for (SitePtr& site : sites_) {
     if (!site->target || site->singleton) continue;
     GW_TRY_ASSIGN(auto lock, root_.try_singleton(forwarder_lock(site->key), &pid));
-    if (!lock) return other_runs(pid, " for site '" + site->key + "'");
+    if (!lock) return other_runs(pid, " for " + key_in_words(site->key));
     site->singleton = std::move(*lock);
   }
   const Root::SingletonInfo whole = root_.singleton("forward");

@@ -28,7 +28,7 @@ Result<LinkPtr> read_link(const SiteConfig& site, const std::string& config_path
   auto read = read_link_secrets(site);
   if (read) return LinkPtr(std::make_shared<const LinkSecrets>(*std::move(read)));
   Error error = std::move(read).error();
-  error.text = "site '" + site.key + "': " + error.text;
+  error.text = key_in_words(site.key) + ": " + error.text;
   if (site.line > 0) error.text = config_path + ":" + std::to_string(site.line) + ": " + error.text;
   return error;
 }

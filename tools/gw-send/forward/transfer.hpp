@@ -33,6 +33,7 @@ struct Target {
 struct Call {
   std::string property;  ///< the name of a data bus property's header in the request; empty: the message itself
   std::string head;  ///< of an HTTP request
+  bool in_envelope = false;  ///< though its target's requests are not: its headers are too large for those
   Headers fields;    ///< instead of it, if the carrier encodes them in another way
   std::shared_ptr<EnvelopeUpload> envelope;  ///< what is sent instead of the body
   std::shared_ptr<const Body> blob;  ///< what it carries; null: the message's own body
