@@ -41,7 +41,7 @@ void define_fetch_options(CLI::App& app, std::string& url) { app.add_option("URL
 void define_forward_options(CLI::App& app, ForwardOptions& into) {
   app.add_flag("--once", into.once, "one attempt for everything that is due now, then end");
   app.add_flag("--drain", into.drain, "end when nothing is left");
-  app.add_option("--to", into.to, "only these sites (keys, patterns, groups)")->join()->type_name("SITES");
+  app.add_option("--to", into.to, "only these sites (keys, patterns, groups) and machines (@NAME)")->join()->type_name("SITES");
   app.add_option("--site", into.sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
   app.add_option("--endpoint", into.endpoint, "the name of this endpoint in failure headers")->type_name("E");
   app.add_option("--reply-to-uri", into.reply_to_uri, "where other sites send replies [the default channel's address]")->type_name("U");

@@ -287,13 +287,13 @@ struct Receiver::Incoming {
   const Channel& channel;
   const BodyPlan& plan;
   const WireCall& call;
-  std::string_view date;
-  std::string key;       // of de-duplication and properties
-  std::string store;     // where that is remembered
-  Queue queue;
+  std::string_view date{};
+  std::string key{};     // of de-duplication and properties
+  std::string store{};   // where that is remembered
+  Queue queue{};
   DataBus* data_bus = nullptr;
   HeldMessages* held = nullptr;  // null: a message of another machine
-  Arrival arrival;
+  Arrival arrival{};
   int64_t ahead_ms = 0;  // our clock before the sender's
 };
 
@@ -329,7 +329,7 @@ Answer Receiver::receive(Exchange& http, const Channel& channel, const Caller& c
   if (query.message) {
     const WireCall none;
     auto skip = [](std::string_view) { return Result<void>(); };
-    if (auto refused = copy_body({http, channel, std::get<BodyPlan>(http.plan()), none, {}, {}, {}, {}}, UINT64_MAX, skip)) return *std::move(refused);
+    if (auto refused = copy_body({http, channel, std::get<BodyPlan>(http.plan()), none, {}}, UINT64_MAX, skip)) return *std::move(refused);
     in_query.emplace(http, *query.message);
   }
   Exchange& exchange = in_query ? static_cast<Exchange&>(*in_query) : http;
@@ -402,7 +402,7 @@ Answer Receiver::answer_probe(Exchange& exchange, const Channel& channel, const 
   const WireCall none;
   uint64_t bytes = 0;
   Digest digest(Digest::Kind::sha256);
-  auto refused = copy_body({exchange, channel, plan, none, {}, {}, {}, {}}, UINT64_MAX, [&](std::string_view part) {
+  auto refused = copy_body({exchange, channel, plan, none, {}}, UINT64_MAX, [&](std::string_view part) {
     bytes += part.size();
     digest.update(part);
     return Result<void>();

@@ -34,14 +34,14 @@ void define_wait_options(CLI::App& app, WaitOptions& into) {
 }
 
 void define_status_options(CLI::App& app, StatusOptions& into) {
-  define_sites(app, into.to, into.sites, "only these sites (keys, patterns, groups)");
+  define_sites(app, into.to, into.sites, "only these sites (keys, patterns, groups) and machines (@NAME)");
   app.add_option("--max-count", into.max_count, "print only sites with more than N messages waiting")->type_name("N");
   app.add_option("--max-age", into.max_age, "print only sites with messages that wait longer than T")->type_name("T");
   app.add_option("--min-free", into.min_free, "print the free space if it is less than SIZE")->type_name("SIZE");
 }
 
 void define_flush_options(CLI::App& app, FlushOptions& into) {
-  define_sites(app, into.to, into.sites, "only these sites (keys, patterns, groups)");
+  define_sites(app, into.to, into.sites, "only these sites (keys, patterns, groups) and machines (@NAME)");
   app.add_option("ID", into.ids, "only these messages");
 }
 
