@@ -88,7 +88,7 @@ PROGRAMS = $(TOOLS:%=$(BUILD)/bin/%) $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(
            $(CHANNEL_SCRIPTS:scripts/%=$(BUILD)/libexec/gatepost/%)
 COMPLETIONS = $(TOOLS:%=$(BUILD)/completion/bash/%) $(TOOLS:%=$(BUILD)/completion/zsh/_%)
 MAN      := $(sort $(wildcard man/man[1-8]/*.[1-8]))
-EXAMPLES := $(sort $(wildcard scripts/scale-out/* scripts/examples/* scripts/schema/*))
+EXAMPLES := $(sort $(wildcard scripts/scale-out/* scripts/examples/* scripts/schema/* scripts/deploy/*))
 UNITS    := $(sort $(wildcard scripts/systemd/*.service scripts/systemd/*.timer))
 # What share/gatepost/ holds without a directory of its own.
 MONITORING := $(sort $(wildcard scripts/monitoring/*))

@@ -17,7 +17,7 @@ Tool make_tool() {
       "  gw-listen --endpoint Store17 --channel http://127.0.0.1:0/Store17/ --max-body 64M\n"
       "  gw-listen --endpoint HQ --channel https://+:8443/HQ/ --tls-cert hq.pem --tls-key hq.key\n"
       "  gw-listen --endpoint Store17 --channel /media/stick/to-store17,file\n"
-      "  gw-listen --machine vm2 --allow-queue Sales --allow-queue 'error*' --channel http://+:7000/machine/\n"
+      "  gw-listen --machine vm2 --allow-queue Sales --channel http://+:7000/machine/\n"
       "  gw-listen --config /etc/gatepost/config.xml\n";
   Command command;
   command.usage = "{--endpoint E | --machine NAME [--allow-queue Q]...} --channel URL[,TYPE]...";
