@@ -47,7 +47,7 @@ std::string AttemptEnd::message() const {
   return with_colon(what, text.substr(text.rfind('\n') + 1));
 }
 
-Settler::Settler(Root& root, Queue queue, Queue errors, std::optional<Queue> audit, AttemptTable& attempts, std::optional<JobLog> log,
+Settler::Settler(Root& root, Queue queue, Destination errors, std::optional<Destination> audit, AttemptTable& attempts, std::optional<JobLog> log,
                  SettlerOptions options)
     : root_(root),
       queue_(std::move(queue)),
@@ -167,7 +167,7 @@ void Settler::move_to_errors(Claim&& claim, Transaction& transaction, const Atte
   add_failure_headers(message.headers, failure);
   remove_hand_out(message.headers);
   transaction.ack(std::move(claim));
-  transaction.put(errors_, std::move(message), for_a_person(expires));
+  put_to(transaction, errors_, std::move(message), for_a_person(expires));
 }
 
 Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settled& settled) {
@@ -192,7 +192,7 @@ Result<void> Settler::acknowledge(Claim&& claim, Transaction& transaction, Settl
     copy.headers.set(header::processing_endpoint, options_.endpoint);
     copy.headers.set(header::processing_machine, root_.machine());
     remove_hand_out(copy.headers);
-    transaction.put(*audit_, std::move(copy), for_a_person(claim.info().expires_at_ms));
+    put_to(transaction, *audit_, std::move(copy), for_a_person(claim.info().expires_at_ms));
   }
   transaction.ack(std::move(claim));
   return {};

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "address.hpp"
 #include "attempt_table.hpp"
 #include "commit_thread.hpp"
 #include "enlistment.hpp"
@@ -58,7 +59,7 @@ struct SettlerOptions {
 
 class Settler {
  public:
-  Settler(Root& root, Queue queue, Queue errors, std::optional<Queue> audit, AttemptTable& attempts, std::optional<JobLog> log,
+  Settler(Root& root, Queue queue, Destination errors, std::optional<Destination> audit, AttemptTable& attempts, std::optional<JobLog> log,
           SettlerOptions options);
 
   /// Takes note of the end; nothing happens before commit(). No attempt is counted as interrupted from here on.
@@ -130,8 +131,9 @@ class Settler {
   void write_journal(const Settled& settled);
 
   Root& root_;
-  Queue queue_, errors_;
-  std::optional<Queue> audit_;
+  Queue queue_;
+  Destination errors_;
+  std::optional<Destination> audit_;
   AttemptTable& attempts_;
   std::optional<JobLog> log_;
   SettlerOptions options_;

@@ -336,6 +336,13 @@ Result<std::unique_ptr<ScratchDir>> make_outboxes(const std::string& root) {
   return ScratchDir::create(path);
 }
 
+/// An error or audit queue: here it is made, elsewhere it must be there.
+Result<Destination> open_target(Root& root, Destinations& destinations, const std::string& text) {
+  GW_TRY_ASSIGN(Address address, parse_address(text));
+  if (is_here(address, root.machine())) GW_TRY(root.create_queue(address.queue));
+  return destinations.find(address);
+}
+
 // Counting is no reason not to work.
 std::vector<std::shared_ptr<HandlingTimes>> open_times(const std::string& root, const std::vector<std::string>& queues) {
   std::vector<std::shared_ptr<HandlingTimes>> all;
@@ -361,10 +368,11 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   settings.handler.root = root->path();
   GW_TRY_ASSIGN(settings.handler.program, find_program(options.command[0]));
   GW_TRY_ASSIGN(Queue queue, settings.master ? root->create_queue(settings.queue) : root->queue(settings.queue));
-  GW_TRY_ASSIGN(Queue errors, root->create_queue(options.error_queue));
-  std::optional<Queue> audit;
+  Destinations destinations(*root, common.config, common.config_given);
+  GW_TRY_ASSIGN(Destination errors, open_target(*root, destinations, options.error_queue));
+  std::optional<Destination> audit;
   if (!options.audit.empty()) {
-    GW_TRY_ASSIGN(audit, root->create_queue(options.audit));
+    GW_TRY_ASSIGN(audit, open_target(*root, destinations, options.audit));
   }
   GW_TRY_ASSIGN(std::unique_ptr<AttemptTable> attempts, AttemptTable::open(root->path(), settings.queue));
   GW_TRY_ASSIGN(std::unique_ptr<ScratchDir> scratch, ScratchDir::create());
@@ -374,7 +382,6 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   if (settings.master && is_here(settings.master->master, root->machine())) timed.push_back(settings.master->master.queue);
   settings.settler.times = open_times(root->path(), timed);
   if (auto& times = settings.settler.times; !times.empty()) settings.settler.queue_times = times.front();
-  Destinations destinations(*root, common.config, common.config_given);
   std::unique_ptr<Enlistment> enlistment;
   if (settings.master) {
     GW_TRY_ASSIGN(enlistment, Enlistment::open(*root, queue, *settings.master, destinations));

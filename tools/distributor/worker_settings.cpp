@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "address.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -17,8 +18,8 @@ Result<void> check_options(const WorkerOptions& options) {
   if (options.command.empty()) return usage("no command is given: expected -- CMD [ARG...]");
   if (options.once && options.drain) return usage("--once and --drain exclude each other");
   if (options.capacity.has_value() && (*options.capacity == 0 || *options.capacity > capacity_max)) return usage("--capacity: expected 1 to " + std::to_string(capacity_max));
-  GW_TRY(check_queue_name(options.error_queue));
-  if (!options.audit.empty()) GW_TRY(check_queue_name(options.audit));
+  GW_TRY(parse_address(options.error_queue));
+  if (!options.audit.empty()) GW_TRY(parse_address(options.audit));
   if (!options.on_expire.empty() && options.on_expire != "drop" && options.on_expire != "error")
     return usage("'" + options.on_expire + "' is not a value of --on-expire: expected drop or error");
   if (!options.stream.empty() && options.stream != "lines" && options.stream != "binary")
