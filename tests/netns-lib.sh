@@ -4,7 +4,7 @@
 #   make_machines NAME...      names of at most 10 letters, digits and dashes; ${IP[NAME]} is its address, $T/NAME its directory
 #   on NAME CMD...             runs CMD on that machine, with GW_ROOT=$T/NAME/root and GW_CONFIG=$T/NAME/config.xml
 #   start_on NAME DAEMON CMD...    as start_daemon DAEMON CMD..., on that machine
-#   cut NAME...  mend NAME...  its link is down, up again
+#   unplug NAME...  plug NAME...   its link is down, up again
 #   lose NAME N                N of 100 packets that come in to it are dropped at random (0: none)
 #   url NAME                   where its listener for other machines is to be
 # shellcheck shell=bash
@@ -60,8 +60,8 @@ start_on() {
 }
 url() { echo "http://${IP[$1]}:$machine_port/machine/"; }
 
-cut() { local name; for name in "$@"; do ip -n "$_lan" link set "v-$name" down; done; }
-mend() { local name; for name in "$@"; do ip -n "$_lan" link set "v-$name" up; done; }
+unplug() { local name; for name in "$@"; do ip -n "$_lan" link set "v-$name" down; done; }
+plug() { local name; for name in "$@"; do ip -n "$_lan" link set "v-$name" up; done; }
 lose() {
   ip netns exec "$_lan-$1" nft flush ruleset
   [ "$2" = 0 ] || ip netns exec "$_lan-$1" nft "add table inet gatepost; add chain inet gatepost drops { type filter hook input priority 0; };

@@ -42,9 +42,9 @@ senders+=($!)
 lose vm2 10
 for ((n = 0; n < cuts; n++)); do
   name=vm$((n % 2 + 1))
-  cut $name
+  unplug $name
   sleep "0.$((RANDOM % 5 + 1))"
-  mend $name
+  plug $name
   sleep "0.$((RANDOM % 5 + 1))"
 done
 lose vm2 0

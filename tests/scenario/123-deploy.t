@@ -54,8 +54,9 @@ end() { # MACHINE...
   for name in "$@"; do stop_daemon "$shape-$name"; done
   same "$((2 * $# * each)) $((2 * $# * each))" "$(wc -l <handled) $(cut -d' ' -f1 handled | sort -u | wc -l)" "$shape: each message is handled once"
   for name in "$@"; do
-    same 0 "$(GW_ROOT=$T/$name/root queue-inspect list --json | jq -s 'map(.ready + .claimed + .deferred) | add' 2>/dev/null | sed 's/null/0/')" "nothing is left on $name" ||
-      GW_ROOT=$T/$name/root queue-inspect list | sed 's/^/# /'
+    # The workers have said that they end, to a distributor that may have ended before.
+    same '' "$(GW_ROOT=$T/$name/root queue-inspect list --json | jq -r 'select(.queue | test("^(Sales|Billing|error)(.worker)?$"))
+      | select(.ready + .claimed + .deferred > 0) | .queue')" "nothing is left on $name"
   done
 }
 # Which machines have handled messages of an endpoint.
