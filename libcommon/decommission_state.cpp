@@ -152,7 +152,8 @@ Result<std::vector<std::string>> other_instances(const MapState& state, const De
 Result<LateArrivals::Known*> LateArrivals::known(const std::string& queue) {
   Known& known = known_[queue];
   const int64_t now = monotonic_ms();
-  if (known.read_ms != 0 && now - known.read_ms < believe_ms) return &known;
+  const bool fresh = known.read_ms != 0 && now - known.read_ms < believe_ms, was_closed = known.decommission.has_value();
+  if (fresh && !was_closed) return &known;  // one that is closed may be put back into service: then it is at once
   auto state = MapState::open(root_.path(), false);
   if (!state && state.error().code != ExitCode::no_input) return std::move(state).error();
   known.decommission.reset();
@@ -160,6 +161,7 @@ Result<LateArrivals::Known*> LateArrivals::known(const std::string& queue) {
     GW_TRY_ASSIGN(known.decommission, read_decommission(*state, queue));
   }
   if (known.decommission && known.decommission->at(DecommissionStep::disabled).done_ms == 0) known.decommission.reset();
+  if (fresh && known.decommission) return &known;
   if (known.decommission) {
     GW_TRY_ASSIGN(known.addresses, other_instances(*state, *known.decommission, root_.machine()));
   }

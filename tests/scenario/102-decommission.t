@@ -17,6 +17,8 @@ on() { # on MACHINE CMD...
   shift
   GW_ROOT=$T/$machine/root GW_CONFIG=$T/$machine/config.xml "$@"
 }
+# start_on NAME MACHINE CMD...: env becomes the command, which gets the signals
+start_on() { start_daemon "$1" env "GW_ROOT=$T/$2/root" "GW_CONFIG=$T/$2/config.xml" "${@:3}"; }
 for machine in vm1 vm2; do
   mkdir -m 700 "$machine/root"
   echo "$machine" >"$machine/root/machine"
@@ -33,10 +35,10 @@ cat >instance-mapping.xml <<'XML'
 </endpoints>
 XML
 cp instance-mapping.xml original.xml
-start_daemon listen2 on vm2 gw-listen --machine vm2 --channel "http://127.0.0.1:$port/machine/"
-start_daemon listen1 on vm1 gw-listen --machine vm1 --channel "http://127.0.0.1:$back/machine/"
-start_daemon forward1 on vm1 gw-send forward
-start_daemon forward2 on vm2 gw-send forward
+start_on listen2 vm2 gw-listen --machine vm2 --channel "http://127.0.0.1:$port/machine/"
+start_on listen1 vm1 gw-listen --machine vm1 --channel "http://127.0.0.1:$back/machine/"
+start_on forward1 vm1 gw-send forward
+start_on forward2 vm2 gw-send forward
 count() { on "$1" queue-inspect list "$2" --json | grep -c '"type":"Orders'; }
 holds() { [ "$(count "$1" "$2")" = "$3" ]; }
 
@@ -68,13 +70,13 @@ waiting() { grep -q '^\[2/6\] senders  waiting' decommission.out; }
 wait_until 10 waiting
 run_exit 75 on vm2 instance-map decommission Sales@vm2
 like 'by process' "$err" "two at once"
-echo 21 | on vm1 instance-map send --type Orders.Accept -q
+echo 21 | on vm1 instance-map send --type Orders.Accept -q >/dev/null
 proved() { grep -q '^\[2/6\] senders  done  1 sender without it in the map: HQ@vm1$' decommission.out; }
 wait_until 15 proved
 quiet() { grep -Eq '^\[3/6\] nothing new  done  quiet [0-9a-z]+, last put [0-9:]{8}Z; all senders' decommission.out; }
 wait_until 5 quiet
 # Somebody works on it: a handler takes the ten that are there.
-start_daemon worker2 on vm2 distributor worker --queue Sales -- cat
+start_on worker2 vm2 distributor worker --queue Sales -- cat
 drained() { grep -q '^\[4/6\] drained  done  0 ready, 0 claimed, 0 deferred' decommission.out; }
 wait_until 15 drained
 wait "$command"
@@ -91,7 +93,7 @@ same 11 "$(count vm1 Sales)" "all others are at vm1"
 stop_daemon worker2
 
 # Late arrivals, by an address that somebody has written down.
-echo late | on vm1 queue-inspect put Sales@vm2 --type Orders.Late -q
+echo late | on vm1 queue-inspect put Sales@vm2 --type Orders.Late -q >/dev/null
 late() { on vm1 queue-inspect list Sales --json | grep -q '"type":"Orders.Late"'; }
 wait_until 20 late
 same 0 "$(count vm2 Sales)" "it went on to the other instance"
@@ -110,7 +112,7 @@ wait_until 20 holds vm2 Sales $((before + 2))
 
 # --- a sender that is not waited for; what is left goes on; nothing is done by this command that others did ---------------------------
 run_ok on vm2 instance-map remove Sales@vm2
-on vm2 queue-inspect put Sales --type Orders.Deferred --delay 1h -q <original.xml
+on vm2 queue-inspect put Sales --type Orders.Deferred --delay 1h -q <original.xml >/dev/null
 run_ok on vm2 instance-map decommission Sales@vm2 --refresh 1s --drain-timeout 1s --ignore-sender HQ
 like '^\[1/6\] map changed  done  Sales@vm2 is not in .* already' "$out"
 like '^\[2/6\] senders  done .*ignored: HQ@vm1' "$out"
