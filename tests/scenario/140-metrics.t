@@ -59,7 +59,7 @@ run_exit 1 distributor worker --queue Jobs --drain --immediate-retries 2 --retri
 run_ok queue-inspect hold Jobs --reason later
 run_ok queue-inspect metrics
 cp .out metrics
-for line in 'puts_total{queue="Jobs"} 2' 'acks_total{queue="Jobs"} 2' 'retries_total{queue="Jobs"} 2' 'queue_messages{queue="error",state="ready"} 1' \
+for line in 'puts_total{queue="Jobs"} 2' 'acks_total{queue="Jobs"} 2' 'failed_total{queue="Jobs"} 3' 'retries_total{queue="Jobs"} 2' 'queue_messages{queue="error",state="ready"} 1' \
   'queue_held{queue="Jobs",what="takes"} 1' 'queue_held{queue="Jobs",what="puts"} 0'; do
   check "$line" grep -qxF "gatepost_$line" metrics
 done

@@ -35,12 +35,23 @@ void print_queues(MetricsText& text, const std::vector<QueueStatus>& all) {
     uint64_t QueueStatus::*value;
   };
   for (const Total& total : {Total{"gatepost_puts_total", "Messages ever stored.", &QueueStatus::puts_total},
-                             Total{"gatepost_acks_total", "Messages done: acked, moved, purged or expired.", &QueueStatus::acks_total},
-                             Total{"gatepost_failed_total", "Failed attempts.", &QueueStatus::failed_total},
-                             Total{"gatepost_retries_total", "Failed attempts after which the message stayed for another one.", &QueueStatus::failed_total}}) {
+                             Total{"gatepost_acks_total", "Messages done: acked, moved, purged or expired.", &QueueStatus::acks_total}}) {
     text.family(total.name, Kind::counter, total.help);
     for (const QueueStatus& s : all) text.sample({{"queue", s.name}}, s.*total.value);
   }
+}
+
+// The queue counts attempts whose messages stayed; workers those whose messages left.
+void print_failures(MetricsText& text, const Root& root, const std::vector<QueueStatus>& all) {
+  std::vector<HandlingSummary> left;
+  for (const QueueStatus& s : all) {
+    auto summary = read_handling_times(root.path(), s.name);
+    left.push_back(summary && *summary ? **std::move(summary) : HandlingSummary{});
+  }
+  text.family("gatepost_failed_total", Kind::counter, "Failed attempts.");
+  for (size_t i = 0; i < all.size(); ++i) text.sample({{"queue", all[i].name}}, all[i].failed_total + left[i].sent_back + left[i].gave_up);
+  text.family("gatepost_retries_total", Kind::counter, "Failed attempts that were followed by another one.");
+  for (size_t i = 0; i < all.size(); ++i) text.sample({{"queue", all[i].name}}, all[i].failed_total + left[i].sent_back);
 }
 
 Result<void> print_times(MetricsText& text, const Root& root, const std::vector<QueueStatus>& all) {
@@ -104,6 +115,7 @@ Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
     }
   MetricsText text;
   print_queues(text, all);
+  print_failures(text, *root, all);
   GW_TRY(print_times(text, *root, all));
   GW_TRY(print_workers(text, *root));
   text.family("gatepost_disk_free_bytes", Kind::gauge, "Free space on the disk of the root.");
