@@ -1,7 +1,6 @@
 #!/bin/bash
 # Through a distributor everything comes back to the endpoint: answers, delayed retries, failed messages. And how long it all took.
 # timeout: 120
-# asan: yes
 # shellcheck disable=SC2016 # the handlers' own variables
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
