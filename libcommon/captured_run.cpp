@@ -17,7 +17,7 @@ Result<CapturedRun> run_captured(ChildSpec spec, int64_t timeout_ms, size_t outp
   if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("make a pipe for", spec.program, errno);
   UniqueFd in(ends[0]), out(ends[1]), nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!nothing) return errno_error("open", "/dev/null", errno);
-  spec.in = nothing.get();
+  if (spec.in < 0) spec.in = nothing.get();
   spec.out = out.get();
   spec.err = 2;
   GW_TRY_ASSIGN(Child child, Child::start(spec));

@@ -16,7 +16,7 @@ struct CapturedRun {
   std::string output;
 };
 
-/// Runs `spec` with an empty stdin and our stderr; its own descriptors in `spec` do not count. Fails as Child::start does. Call it from
+/// Runs `spec` with our stderr, and an empty stdin if it names none; what else it says of descriptors does not count. Fails as Child::start does. Call it from
 /// a thread that lives as long as the process.
 Result<CapturedRun> run_captured(ChildSpec spec, int64_t timeout_ms, size_t output_bytes_max);
 

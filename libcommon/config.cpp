@@ -382,6 +382,7 @@ void Reader::add_link_rules(std::vector<AttributeRule>& rules, SiteConfig& site)
   rules.push_back(path_rule("TokenFile", site.token_file));
   rules.push_back(url_rule("Proxy", site.proxy));
   rules.push_back(path_rule("ProxyUserFile", site.proxy_user_file));
+  rules.push_back(text_rule("Trace", site.trace, false));
   rules.push_back(choice_rule("HeaderCase", "exact", "lower", [&site](bool lower) { site.header_case_lower = lower; }));
   rules.push_back(duration_rule("ConnectTimeout", site.connect_timeout_ms));
   rules.push_back(duration_rule("AnswerTimeout", site.answer_timeout_ms));

@@ -19,6 +19,7 @@ struct SiteConfig {
   std::optional<uint64_t> rate_bytes;  ///< per second
   std::string window;                  ///< "22:00-05:00"
   std::string client_cert, client_key, ca_file, token_file, proxy, proxy_user_file;  ///< absolute paths
+  std::string trace;                   ///< command that tells what happened to messages over there; words
   bool header_case_lower = false, legacy_mode = false;
   std::optional<int64_t> connect_timeout_ms, answer_timeout_ms;  ///< without: those of the gateway
   int line = 0;

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "hash.hpp"
+#include "queue_search.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -16,6 +17,8 @@ namespace {
 
 // A body larger than this is not searched: a selection must not need the memory of the largest message.
 constexpr uint64_t searched_body_bytes_max = 64ull << 20;
+// Each is one pass through the log, much faster than one that reads all messages.
+constexpr size_t searched_ids_max = 8;
 
 Error usage_error(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
 
@@ -296,10 +299,22 @@ Result<bool> Selection::matches(const Queue& queue, Selected& candidate, Read re
   return group_.empty() || failure_group(*candidate.message) == group_;
 }
 
-Result<void> Selection::visit_seqs(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq) {
+/// A few ids: only what they stand in is read.
+Result<void> Selection::visit_ids(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq) {
+  std::set<uint64_t> found = seqs_;
+  for (const std::string& id : ids_) {
+    if (id.empty()) continue;
+    GW_TRY_ASSIGN(auto seqs, search_queue(*root_, queue, id));
+    found.insert(seqs.begin(), seqs.end());
+  }
+  return visit_some(queue, found, read, visit, from_seq);
+}
+
+Result<void> Selection::visit_some(const Queue& queue, const std::set<uint64_t>& seqs, Read read, const std::function<Result<bool>(Selected&)>& visit,
+                                   uint64_t from_seq) {
   uint64_t count = 0;
   int64_t now = now_ms();
-  for (uint64_t seq : seqs_) {
+  for (uint64_t seq : seqs) {
     if (seq < from_seq) continue;
     GW_TRY_ASSIGN(auto found, read_message(queue, seq));
     if (!found) continue;
@@ -324,6 +339,7 @@ Result<void> Selection::visit_scan(const Queue& queue, Read read, const std::fun
     return more && (!max_ || ++count < max_);
   };
   GW_TRY(queue.scan([&](const MessageInfo& info) {
+    looked_to_ = info.seq + 1;
     auto more = one(info);
     if (!more) failed = more.error();
     return more && *more;
@@ -344,8 +360,11 @@ Result<void> Selection::visit(const Queue& queue, Read read, const std::function
   ids_seen_.clear();
   seqs_seen_.clear();
   unreadable_.clear();
+  looked_to_ = 0;
   if (ids_.empty() && !seqs_.empty())
-    GW_TRY(visit_seqs(queue, read, visit, from_seq));
+    GW_TRY(visit_some(queue, seqs_, read, visit, from_seq));
+  else if (!ids_.empty() && root_ && ids_.size() <= searched_ids_max)
+    GW_TRY(visit_ids(queue, read, visit, from_seq));
   else
     GW_TRY(visit_scan(queue, read, visit, from_seq));
   note_missing();

@@ -69,9 +69,14 @@ class Selection {
   /// An empty SEL selects every message. usage: a bad expression, :SEQ or group, naming it.
   static Result<Selection> parse(const SelectionOptions& options);
 
+  /// Ids are looked for with search_queue() from now on, instead of reading every message. `root` outlives it.
+  void search_in(Root& root) { root_ = &root; }
+
   enum class Read { if_needed, always };
   /// Visits the selected messages from `from_seq` on in order of seq, until `visit` returns false. The set is the one at the start.
   Result<void> visit(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq = 0);
+  /// The number behind the last message that the last visit() looked at, if it went through the queue; 0: it did not.
+  uint64_t looked_to() const { return looked_to_; }
   /// The ids and :SEQ of the last visit() that are not in the queue (as they were written); complete if it was not ended early.
   const std::vector<std::string>& missing() const { return missing_; }
   /// Messages that the last visit() passed over because they are damaged: their numbers and why.
@@ -81,17 +86,20 @@ class Selection {
   Result<void> add_word(const std::string& word);
   Result<std::optional<std::pair<MessageInfo, Message>>> read_message(const Queue& queue, uint64_t seq);
   Result<bool> matches(const Queue& queue, Selected& candidate, Read read, int64_t now);
-  Result<void> visit_seqs(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq);
+  Result<void> visit_some(const Queue& queue, const std::set<uint64_t>& seqs, Read read, const std::function<Result<bool>(Selected&)>& visit,
+                          uint64_t from_seq);
+  Result<void> visit_ids(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq);
   Result<void> visit_scan(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq);
   void note_missing();
 
+  Root* root_ = nullptr;
   std::vector<std::string> words_;
   std::set<uint64_t> seqs_;
   std::unordered_set<std::string> ids_, ids_seen_;
   std::set<uint64_t> seqs_seen_;
   std::vector<Expression> where_;
   std::string group_;
-  uint64_t max_ = 0;
+  uint64_t max_ = 0, looked_to_ = 0;
   std::vector<std::string> missing_;
   std::vector<std::pair<uint64_t, std::string>> unreadable_;
 };

@@ -7,6 +7,7 @@
 #include "outbox.hpp"
 #include "outcome_store.hpp"
 #include "put_notes.hpp"
+#include "queue_search.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -24,13 +25,14 @@ std::string because(const std::string& reason) {
 
 // --- where it is --------------------------------------------------------------------------------------------------------------
 
-Result<void> look_in(const Queue& queue, const std::string& id, std::vector<LiveCopy>& into) {
-  return queue.scan([&](const MessageInfo& info) {
-    auto found = queue.read(info.seq);  // a damaged one says nothing
+Result<void> look_in(Root& root, const Queue& queue, const std::string& id, std::vector<LiveCopy>& into) {
+  GW_TRY_ASSIGN(auto seqs, search_queue(root, queue, id));
+  for (uint64_t seq : seqs) {
+    auto found = queue.read(seq);  // a damaged one says nothing
     if (found && *found && (*found)->second.headers.get(header::message_id) == id)
       into.push_back({queue.name(), (*found)->first, std::move((*found)->second.headers)});
-    return true;
-  });
+  }
+  return {};
 }
 
 Result<std::vector<LiveCopy>> find_copies(Root& root, const std::string& id) {
@@ -40,7 +42,7 @@ Result<std::vector<LiveCopy>> find_copies(Root& root, const std::string& id) {
     auto queue = root.queue(name);
     if (!queue && queue.error().code == ExitCode::no_input) continue;  // removed meanwhile
     if (!queue) return std::move(queue).error();
-    GW_TRY(look_in(*queue, id, copies));
+    GW_TRY(look_in(root, *queue, id, copies));
   }
   return copies;
 }
@@ -175,6 +177,18 @@ std::string sentence(const Story& story) {
 }
 
 }  // namespace
+
+std::string last_word(const std::vector<JournalRecord>& events) {
+  for (auto at = events.rbegin(); at != events.rend(); ++at) {
+    if (at->event == Happened::duplicate) continue;
+    if (at->event == Happened::stored) return "in queue " + quoted(at->queue) + " since " + format_rfc3339(at->at_ms);
+    if (at->event == Happened::moved || at->event == Happened::returned) return "in queue " + quoted(at->to) + " since " + format_rfc3339(at->at_ms);
+    if (at->event == Happened::failed) return "in queue " + quoted(at->to) + " since " + format_rfc3339(at->at_ms) + because(at->reason);
+    if (at->event == Happened::deferred) return "deferred in queue " + quoted(at->queue) + because(at->reason);
+    return end_of(*at);
+  }
+  return "";
+}
 
 Result<Story> tell_story(Root& root, const std::string& id) {
   Story story;

@@ -33,6 +33,9 @@ struct Story {
 /// Reads everything there is. What the journal has lost is told from the queues and outcomes as far as they know it.
 Result<Story> tell_story(Root& root, const std::string& id);
 
+/// How it ended, from events alone (of another machine, whose queues nobody sees from here): "handled by worker 'W' at T".
+std::string last_word(const std::vector<JournalRecord>& events);
+
 /// The JSON of one event, as `queue-inspect trace --json` prints it.
 JsonObject event_json(const JournalRecord& record);
 

@@ -192,6 +192,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
 
   Result<void> scan(const std::function<bool(const MessageInfo&)>& visit, uint64_t from_seq) const;
   Result<std::optional<std::pair<MessageInfo, Message>>> read(uint64_t seq) const;
+  /// search_queue().
+  Result<std::vector<uint64_t>> search(std::string_view bytes) const;
   Result<QueueStatus> status() const;
   Result<void> hold(bool takes_on, bool puts_on, const std::string& reason);
   Result<void> configure(const QueueConfig& config);
@@ -269,6 +271,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<bool> staged_decision(const Segment& segment, uint64_t seq);
   Result<void> withdraw_id(const Frame& frame, uint64_t seq);
   MessageInfo info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame) const;
+  template <class Visit>
+  Result<void> each_word(uint64_t from, Visit&& visit) const;
   Result<void> visit_words(uint64_t from, const std::function<bool(const SegmentPtr&, uint64_t seq, uint64_t word, uint64_t claim)>& visit) const;
 
   RootImpl& root_;

@@ -562,7 +562,8 @@ Result<void> QueueImpl::sync_idx(Segment& segment, uint64_t ticket, uint32_t fai
 
 // --- reading -------------------------------------------------------------------------------------------------------------
 
-Result<void> QueueImpl::visit_words(uint64_t from, const std::function<bool(const SegmentPtr&, uint64_t, uint64_t, uint64_t)>& visit) const {
+template <class Visit>
+Result<void> QueueImpl::each_word(uint64_t from, Visit&& visit) const {
   QueueShared& q = shared();
   uint64_t limit = q.log.durable.load(std::memory_order_acquire);
   uint64_t seq = std::max(from, q.head_base.load(std::memory_order_acquire));
@@ -584,6 +585,10 @@ Result<void> QueueImpl::visit_words(uint64_t from, const std::function<bool(cons
     }
   }
   return {};
+}
+
+Result<void> QueueImpl::visit_words(uint64_t from, const std::function<bool(const SegmentPtr&, uint64_t, uint64_t, uint64_t)>& visit) const {
+  return each_word(from, visit);
 }
 
 Result<void> QueueImpl::scan(const std::function<bool(const MessageInfo&)>& visit, uint64_t from_seq) const {
@@ -630,7 +635,7 @@ Result<QueueStatus> QueueImpl::status() const {
   uint64_t done = meta.done_removed, first_ready = 0, staged = 0;
   status.failed_total = meta.failed_removed;
   status.bad = meta.bad_removed;
-  GW_TRY(visit_words(meta.removed_below, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t claim) {
+  GW_TRY(each_word(meta.removed_below, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t claim) {
     status.failed_total += word_failures(word);
     switch (segment->state(word)) {
       case State::ready:

@@ -63,6 +63,15 @@ run_ok queue-inspect create error Prices
 run_ok queue-inspect move error Sales --where 'reason~timed out' --dry-run
 run_ok queue-inspect move error Sales --where 'reason~timed out'
 run_ok queue-inspect list --max-count 1000 --max-age 10m --min-free 1
+start_background failures queue-inspect list error --follow --json --where 'age<1m'
+run_ok queue-inspect put error --id failed-1 --header NServiceBus.FailedQ=Sales <<<'x'
+wait_until 10 grep -q failed-1 "$T/failures.out"
+mail() { echo "$*"; cat; }
+same 'a message failed' "$(while read -r one; do mail -s 'a message failed' ops <<<"$one"; done <"$T/failures.out" | grep -o 'a message failed')"
+stop_daemon failures
+run_ok queue-inspect groups error
+run_ok queue-inspect return error --where 'age<1h' --ramp 1,5,20 --settle 0 --stop-on-failures 3
+same $'failed-1\treturned\tSales' "$out"
 start_daemon drop queue-inspect put Prices --from-dir outgoing --follow
 echo price >outgoing/today.csv
 wait_until 5 test -e outgoing/.sent/today.csv

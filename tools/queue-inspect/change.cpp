@@ -136,6 +136,7 @@ Result<ExitCode> move(const Options& options, const CommonOptions& common) {
   if (options.queue == options.target) return Error{ExitCode::usage, 0, "SRC and DST are the same queue '" + options.queue + "'"};
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
+  selection.search_in(*root);
   GW_TRY_ASSIGN(Queue source, open_settled_queue(*root, options.queue));
   GW_TRY_ASSIGN(Queue target, open_settled_queue(*root, options.target));
   Change change{"moved", "would-move", target.name(), Happened::moved, {}, {}};
@@ -154,6 +155,7 @@ Result<ExitCode> purge(const Options& options, const CommonOptions& common) {
   GW_TRY(require_selection(options.selection));
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
+  selection.search_in(*root);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   Change change{"purged", "would-purge", "", Happened::purged, {}, {}};
   change.apply = [](Transaction& transaction, Claim&& claim, const MessageInfo&) { transaction.ack(std::move(claim)); };

@@ -55,15 +55,16 @@ void add_messages(Tool& tool, const std::shared_ptr<Options>& options) {
       Selects::changes, define_return, return_messages);
   add(tool, options, "edit QUEUE SEL [--exec CMD]", "replace messages by ones with another body",
       "  queue-inspect edit error :17\n  queue-inspect edit error --group 5f2c01aa --exec ./add-currency\n", Selects::changes, define_edit, edit);
-  add(tool, options, "trace ID...", "tell what happened to a message, and where it is now",
-      "  queue-inspect trace order-17\n  queue-inspect trace order-17 --json | jq .event\n", Selects::no, define_trace, trace);
+  add(tool, options, "trace ID... [--remote]", "tell what happened to a message, and where it is now",
+      "  queue-inspect trace order-17\n  queue-inspect trace order-17 --json | jq .event\n  queue-inspect trace order-17 --remote\n", Selects::no, define_trace, trace);
   add(tool, options, "purge QUEUE SEL", "remove messages for good", "  queue-inspect purge error --where 'age>30d'\n", Selects::changes,
       define_purge, purge);
 }
 
 void add_queues(Tool& tool, const std::shared_ptr<Options>& options) {
   add(tool, options, "list [QUEUE [SEL] [--follow]] [--max-count N] [--max-age T] [--min-free SIZE]", "list queues, or a queue's messages",
-      "  queue-inspect list\n  queue-inspect list error --where 'age>1h' --json\n  queue-inspect list --max-count 1000 --max-age 10m\n",
+      "  queue-inspect list\n  queue-inspect list error --where 'age>1h' --json\n  queue-inspect list --max-count 1000 --max-age 10m\n"
+      "  queue-inspect list error --follow --json --where 'age<1m' | ./mail-each-line\n",
       Selects::no, define_list, list);
   add(tool, options, "create QUEUE... [--journal] [--max-bytes SIZE]", "create queues", "  queue-inspect create Sales Sales.audit\n",
       Selects::no, define_create, create);

@@ -252,6 +252,7 @@ Result<ExitCode> edit(const Options& options, const CommonOptions& common) {
     GW_TRY_ASSIGN(editor, make_editor(options.exec, *scratch));
   }
   GW_TRY_ASSIGN(auto root, open_root(common, false));
+  selection.search_in(*root);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   if (common.dry_run) return plan(queue, selection, common);
   GW_TRY_ASSIGN(auto chosen, select_messages(queue, selection));

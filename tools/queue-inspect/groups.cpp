@@ -32,6 +32,7 @@ Result<ExitCode> groups(const Options& options, const CommonOptions& common) {
   GW_TRY(require(options.queue, "QUEUE"));
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
+  selection.search_in(*root);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   die_quietly_when_nobody_reads();
   FailureGroups all;

@@ -4,6 +4,7 @@
 #include "commands.hpp"
 #include "diag.hpp"
 #include "overview.hpp"
+#include "recent_seqs.hpp"
 #include "support.hpp"
 #include "table.hpp"
 #include "units.hpp"
@@ -87,7 +88,6 @@ class MessageList {
                 {"BYTES", Table::Align::right}, {"TYPE"}, {"ID"}, {"REASON"}}, out, titles_of(common)) {}
 
   void add(const Selected& one) {
-    last_seq_ = one.info.seq;
     ++count_;
     if (json_) return out(message_json(queue_, one.info, *one.message).str() + "\n");
     const MessageInfo& info = one.info;
@@ -101,31 +101,35 @@ class MessageList {
   void flush() {
     if (!json_) table_.flush();
   }
-  uint64_t last_seq() const { return last_seq_; }
   uint64_t count() const { return count_; }
 
  private:
   std::string queue_;
   bool json_;
   Table table_;
-  uint64_t last_seq_ = 0, count_ = 0;
+  uint64_t count_ = 0;
 };
 
 Result<void> list_some(MessageList& list, const Queue& queue, Selection& selection, const std::optional<int64_t>& older_than_ms) {
   return selection.visit(queue, Selection::Read::always, [&](Selected& one) -> Result<bool> {
     if (!older_than_ms || now_ms() - one.info.put_at_ms > *older_than_ms) list.add(one);
     return true;
-  }, list.last_seq() + 1);
+  });
 }
 
 Result<ExitCode> follow(Root& root, const Queue& queue, Selection& selection, MessageList& list, const CommonOptions& common) {
   EndOnSignal end(root);
   Signals::install();
   bool ready = false;
+  RecentSeqs recent;
   while (!Signals::stop_requested()) {
     Signals::take_reload();
     uint32_t seen = root.bell();
-    GW_TRY(list_some(list, queue, selection, std::nullopt));
+    GW_TRY(selection.visit(queue, Selection::Read::always, [&](Selected& one) -> Result<bool> {
+      if (recent.is_new(one.info.seq)) list.add(one);
+      return true;
+    }, recent.from()));
+    recent.looked_to(selection.looked_to(), monotonic_ms());
     list.flush();
     if (!ready && !common.json) GW_TRY(print_ready("ready"));
     ready = true;
@@ -164,6 +168,7 @@ Result<ExitCode> list(const Options& options, const CommonOptions& common) {
   if (options.follow && limits.given()) return Error{ExitCode::usage, 0, "--follow and limits exclude each other"};
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
+  if (!options.follow) selection.search_in(*root);
   die_quietly_when_nobody_reads();
   if (options.queue.empty()) return list_queues(*root, limits, common);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));

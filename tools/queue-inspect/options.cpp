@@ -92,6 +92,7 @@ void define_edit(CLI::App& app, Options& into) {
 
 void define_trace(CLI::App& app, Options& into) {
   app.add_option("ID", into.ids, "the message's id; - reads ids from stdin, one a line");
+  app.add_flag("--remote", into.remote, "ask the sites that it went to, or came from, as well");
 }
 
 void define_hold(CLI::App& app, Options& into) {

@@ -27,6 +27,7 @@ struct Options {
   bool wait = false, follow = false, lines = false, nul = false;
   bool headers_only = false, body_only = false;
   ReturnOptions returning;
+  bool remote = false;
   std::vector<std::string> ids;
   std::string exec;
   std::string max_bytes, reason, condition, timeout, to_dir, interval;

@@ -12,6 +12,8 @@
 #include "outbox.hpp"
 #include "outcome_store.hpp"
 #include "put_notes.hpp"
+#include "queue_search.hpp"
+#include "recent_seqs.hpp"
 #include "support.hpp"
 #include "table.hpp"
 #include "terminal.hpp"
@@ -227,7 +229,7 @@ class Returner {
   Report report_;
   std::unique_ptr<Progress> progress_;
   std::map<std::string, std::set<std::string>> returned_;  // id -> queues
-  uint64_t watched_to_ = 0;  // messages of the source below this number were there before
+  RecentSeqs watched_;  // messages of the source that came after the start
   int64_t next_batch_ms_ = 0;
   std::unique_ptr<OutcomeStore> outcomes_;
 };
@@ -248,13 +250,10 @@ Result<ExitCode> Returner::plan(Selection& selection) {
 }
 
 Result<ExitCode> Returner::run(Selection& selection) {
-  GW_TRY(source_.scan([&](const MessageInfo& info) {
-    watched_to_ = info.seq + 1;
-    return true;
-  }));
+  GW_TRY_ASSIGN(uint64_t end, end_of_queue(root_, source_));
+  watched_ = RecentSeqs(end);
   GW_TRY_ASSIGN(auto chosen, select_messages(source_, selection));
   report_.selected = chosen.size();
-  if (!chosen.empty()) watched_to_ = std::max(watched_to_, chosen.back().info.seq + 1);
   progress_ = std::make_unique<Progress>("returned", chosen.size(), common_.quiet || common_.json || is_terminal(1) ? Progress::Show::never : Progress::Show::if_terminal);
   auto done = steps(chosen);
   if (done && !report_.stopped) done = look_for_failures();
@@ -375,8 +374,10 @@ Result<void> Returner::restart_outcomes(const std::vector<Going>& going) {
 
 /// Messages that came into the queue since the start, and are ours.
 Result<void> Returner::look_for_failures() {
-  return source_.scan([&](const MessageInfo& info) {
-    watched_to_ = info.seq + 1;
+  uint64_t looked_to = 0;
+  GW_TRY(source_.scan([&](const MessageInfo& info) {
+    looked_to = info.seq + 1;
+    if (!watched_.is_new(info.seq)) return true;
     auto found = source_.read(info.seq);
     if (!found || !*found) return true;
     const Message& message = (*found)->second;
@@ -389,7 +390,9 @@ Result<void> Returner::look_for_failures() {
     report_.line(message.id(), info.seq, "came-back", source_.name(), std::string(message.headers.get(header::exception_message)));
     if (pace_.failures_max > 0 && report_.came_back >= pace_.failures_max) report_.stopped = true;
     return !report_.stopped;
-  }, watched_to_);
+  }, watched_.from()));
+  watched_.looked_to(looked_to, monotonic_ms());
+  return {};
 }
 
 Result<void> Returner::settle() {
@@ -419,6 +422,7 @@ Result<ExitCode> return_messages(const Options& options, const CommonOptions& co
   GW_TRY_ASSIGN(Pace pace, parse_pace(options.returning));
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
+  selection.search_in(*root);
   GW_TRY_ASSIGN(Queue source, open_settled_queue(*root, options.queue));
   Router router(*root, source.name(), common);
   if (!options.returning.to.empty()) GW_TRY(router.send_all_to(options.returning.to));

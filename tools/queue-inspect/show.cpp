@@ -59,6 +59,7 @@ Result<ExitCode> show(const Options& options, const CommonOptions& common) {
   if (options.headers_only && options.body_only) return Error{ExitCode::usage, 0, "--headers and --body exclude each other"};
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
+  selection.search_in(*root);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   die_quietly_when_nobody_reads();
   bool any = false;

@@ -187,6 +187,7 @@ Result<ExitCode> take(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto deadline, deadline_of(options.timeout));
   GW_TRY_ASSIGN(auto sink, Sink::make(options, common));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
+  selection.search_in(*root);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   std::optional<EndOnSignal> end;
   if (options.follow) {

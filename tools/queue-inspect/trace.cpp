@@ -3,6 +3,7 @@
 
 #include "commands.hpp"
 #include "diag.hpp"
+#include "remote_story.hpp"
 #include "story.hpp"
 #include "support.hpp"
 #include "table.hpp"
@@ -66,9 +67,14 @@ Result<ExitCode> trace(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY(root->recover_dead_owners());
   die_quietly_when_nobody_reads();
+  std::optional<RemoteStories> remote;
+  if (options.remote) {
+    GW_TRY_ASSIGN(remote, RemoteStories::read(common));
+  }
   bool all = true, first = true;
   for (const std::string& id : ids) {
     GW_TRY_ASSIGN(Story story, tell_story(*root, id));
+    if (remote) all &= remote->add_to(story);
     if (!story.known()) {
       all = false;
       print_error("message '" + id + "' is not known: it is in no queue, and the journal of '" + root->path() + "' " +
