@@ -118,7 +118,7 @@ with tempfile.TemporaryDirectory() as profile:
                         if scripts and seen["live"] != "live": fault(f"{name}: the script does not run: {seen['live']!r}")
                         for event in tab.events:
                             if event["method"] == "Runtime.exceptionThrown": fault(f"{name}: {event['params']['exceptionDetails']['text']}")
-                            if event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error": fault(f"{name}: {event['params']['entry']['text']}")
+                            if event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error" and not (path == "/nowhere" and "404" in event["params"]["entry"]["text"]): fault(f"{name}: {event['params']['entry']['text']}")
                             if event["method"] == "Network.requestWillBeSent" and not event["params"]["request"]["url"].startswith(base): fault(f"{name}: asks {event['params']['request']['url']}")
                         if faults == before: print("ok", name)
                         if not scripts: continue
