@@ -38,6 +38,7 @@ class Screen:
             if c == "\n": self.y = min(self.y + 1, self.rows - 1)
             elif c == "\r": self.x = 0
             else:
+                if self.normal and self.x >= self.columns: self.x, self.y = 0, min(self.y + 1, self.rows - 1)
                 assert self.x < self.columns, "a line wider than the screen: " + text[max(0, at - 100):at + 20]
                 self.cells[self.y][self.x] = c
                 self.x += 1

@@ -8,6 +8,7 @@
 #include "put_notes.hpp"
 #include "sink.hpp"
 #include "support.hpp"
+#include "terminal.hpp"
 #include "units.hpp"
 
 namespace gw::inspect {
@@ -23,10 +24,17 @@ struct Plan {
   std::optional<int64_t> deadline;
 };
 
+// Bodies on the same terminal would stand in the middle of it.
+Progress::Show shown(const Options& options, const CommonOptions& common) {
+  const bool never = common.quiet || options.follow || (options.to_dir.empty() && is_terminal(1));
+  return never ? Progress::Show::never : Progress::Show::if_terminal;
+}
+
 class Taker {
  public:
-  Taker(Root& root, Queue& queue, Sink& sink, const Options& options)
-      : root_(root), queue_(queue), sink_(sink), options_(options), noted_(always_noted(queue.name()) || queue.journalled()), senders_(root.path()) {}
+  Taker(Root& root, Queue& queue, Sink& sink, const Options& options, const CommonOptions& common)
+      : root_(root), queue_(queue), sink_(sink), options_(options), noted_(always_noted(queue.name()) || queue.journalled()), senders_(root.path()),
+        progress_("taken", options.selection.max, shown(options, common)) {}
 
   Result<ExitCode> take_ready(const Plan& plan) {
     while (taken_ < plan.max && !Signals::stop_requested()) {
@@ -103,6 +111,7 @@ class Taker {
     }
     GW_TRY(sink_.settle());
     taken_ += acks.size() - for_us;
+    progress_.add(acks.size());
     auto results = root_.commit_all(std::move(acks));
     for (const Noted& one : notes)
       if (results[one.transaction]) root_.journal().add(taken_line(one));
@@ -127,6 +136,7 @@ class Taker {
 
   // Kept until the end: given back now, it would be the first that the next claim gets.
   void refuse(Claim&& claim) {
+    progress_.erase();
     print_error("message '" + claim.message().id() + "' (:" + std::to_string(claim.seq()) + ") has a " + (options_.lines ? "line feed" : "NUL byte") +
                 " in it and stays in queue '" + queue_.name() + "'");
     refused_.push_back(std::move(claim));
@@ -148,6 +158,7 @@ class Taker {
   const Options& options_;
   const bool noted_;  // in the journal
   SenderNotes senders_;
+  Progress progress_;
   uint64_t taken_ = 0;
   std::vector<Claim> refused_;
 };
@@ -197,7 +208,7 @@ Result<ExitCode> take(const Options& options, const CommonOptions& common) {
     if (!options.to_dir.empty() && !common.json) GW_TRY(print_ready("ready"));
   }
   if (common.dry_run) return plan(queue, selection, options.selection.given(), common);
-  Taker taker(*root, queue, *sink, options);
+  Taker taker(*root, queue, *sink, options, common);
   if (options.selection.given()) return taker.take_selected(selection);
   Plan plan;
   if (options.selection.max > 0) plan.max = options.selection.max;
