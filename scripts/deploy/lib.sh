@@ -127,6 +127,15 @@ start() {
   fail "'$1' did not start" 69
 }
 
+# A root has this machine's name from its beginning, and it is the listener that is told it.
+make_root() {
+  if queue-inspect list >"$work/list" 2>&1; then return; fi
+  start "gw-listen --machine $machine --channel http://127.0.0.1:0/machine/"
+  kill "${pids[0]}"
+  wait "${pids[0]}" || true
+  pids=()
+}
+
 # The last line of each script.
 run() {
   local endpoint command from queue
@@ -148,7 +157,8 @@ run() {
   # The listener listens on all addresses of this machine, at the port and path that the others know.
   listen+=" --channel $(sed -E 's,^(https?)://[^/]*:([0-9]+)(/.*)$,\1://+:\2\3,' <<<"$url") ${options_of[listener]:-}"
   for queue in "${allowed[@]}"; do listen+=" --allow-queue $queue"; done
-  start "$listen"
+  make_root
+  # First what makes the queues: a message for one that is not there yet would be a failed attempt.
   for command in "${commands[@]}"; do
     # shellcheck disable=SC2086 # words
     case $command in
@@ -156,6 +166,7 @@ run() {
       *) start "$command" ;;
     esac
   done
+  start "$listen"
   start "gw-send forward ${options_of[forward]:-}"
   echo "ready $machine"
   # All of it belongs together: when one ends the others do, and whoever has started this starts it again.

@@ -11,7 +11,7 @@ make_machines vm1 vm2
 for name in vm1 vm2; do
   cat >"$name/config.xml" <<END
 <gatepost>
-  <Gateway ConnectTimeout="300ms" AnswerTimeout="700ms" RetryIncrement="100ms"/>
+  <Gateway ConnectTimeout="300ms" AnswerTimeout="700ms" RetryIncrement="100ms" Retries="1000"/>
   <Machines>
     <Machine Name="vm1" Address="$(url vm1)"/>
     <Machine Name="vm2" Address="$(url vm2)" Concurrency="8"/>
@@ -62,7 +62,7 @@ wait_until 60 empty vm2 vm1
 check "each of $count has arrived at vm2, once" cmp <(numbered a) <(ids vm2 Sales)
 check "each of $count has arrived at vm1, once" cmp <(numbered b) <(ids vm1 answers | grep ^b-)
 note "messages that came again and were known: $(grep -c ' duplicate ' listen-vm1.err listen-vm2.err | tr '\n' ' ')"
-same 0 "$(on vm1 queue-inspect list error --json | wc -l)" "no attempt was used up by it"
+same 0 "$(on vm1 queue-inspect list error --json | wc -l)" "nothing was given up"
 
 for name in vm1 vm2; do
   stop_daemon "forward-$name"
