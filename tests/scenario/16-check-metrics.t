@@ -47,7 +47,7 @@ like ':4|seq 4' "$out" "the record is named"
 run_exit 65 queue-inspect list Other
 like 'message :1 .*damaged' "$err"
 like 'whole' "$out" "one damaged message does not hide the others"
-run_exit 65 bash -c 'queue-inspect take Other whole >taken'
+run_ok bash -c 'queue-inspect take Other whole >taken'
 check "the whole one is taken" cmp taken big
 run_ok queue-inspect check --repair
 like 'repaired' "$out"
