@@ -1,5 +1,7 @@
 #include "decommission_state.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -149,18 +151,22 @@ Result<std::vector<std::string>> other_instances(const MapState& state, const De
   return addresses;
 }
 
+bool LateArrivals::may_be_closed(const std::string& queue) const {
+  return ::access((root_.path() + "/instance-map/" + file_of(queue)).c_str(), F_OK) == 0;
+}
+
 Result<LateArrivals::Known*> LateArrivals::known(const std::string& queue) {
   Known& known = known_[queue];
   const int64_t now = monotonic_ms();
-  const bool fresh = known.read_ms != 0 && now - known.read_ms < believe_ms, was_closed = known.decommission.has_value();
-  if (fresh && !was_closed) return &known;  // one that is closed may be put back into service: then it is at once
+  const bool fresh = known.read_ms != 0 && now - known.read_ms < believe_ms && known.decommission;  // of the map alone
   auto state = MapState::open(root_.path(), false);
   if (!state && state.error().code != ExitCode::no_input) return std::move(state).error();
   known.decommission.reset();
   if (state) {
     GW_TRY_ASSIGN(known.decommission, read_decommission(*state, queue));
   }
-  if (known.decommission && known.decommission->at(DecommissionStep::disabled).done_ms == 0) known.decommission.reset();
+  // From just before its puts are held.
+  if (known.decommission && !known.decommission->hold_noted) known.decommission.reset();
   if (fresh && known.decommission) return &known;
   if (known.decommission) {
     GW_TRY_ASSIGN(known.addresses, other_instances(*state, *known.decommission, root_.machine()));

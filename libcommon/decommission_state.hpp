@@ -56,6 +56,8 @@ Result<void> remove_decommission(const MapState& state, const std::string& queue
 class LateArrivals {
  public:
   explicit LateArrivals(Root& root) : root_(root) {}
+  /// False: it certainly is in service. One system call, any thread.
+  bool may_be_closed(const std::string& queue) const;
   /// nullopt: `queue` is no such instance, or is not closed yet. Else another instance of its endpoint, by turns, as the map has it now.
   /// config: the map cannot be read, and nobody has used it here before; unavailable: it has no other instance.
   Result<std::optional<Address>> address(const std::string& queue);

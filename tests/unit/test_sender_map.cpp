@@ -249,7 +249,7 @@ TEST_CASE("decommission: what is remembered") {
   place.map("<instance/><instance discriminator='2'/><instance discriminator='3' machine='vm2'/>");
   LateArrivals late(*place.root);
   CHECK_FALSE(*late.address("Sales"));
-  d.at(DecommissionStep::disabled).done_ms = 9;
+  d.hold_noted = true;
   REQUIRE(write_decommission(*state, d));
   LateArrivals closed(*place.root);
   auto first = *closed.address("Sales"), second = *closed.address("Sales");

@@ -5,12 +5,6 @@
 
 namespace gw::listen {
 
-namespace {
-
-constexpr int64_t believe_ms = 1000;
-
-}  // namespace
-
 void InstanceNotes::note(const std::string& queue, const Headers& headers) {
   if (senders_.knows(queue, headers)) return;
   thread_.run([&] {
@@ -20,12 +14,7 @@ void InstanceNotes::note(const std::string& queue, const Headers& headers) {
 }
 
 Result<std::optional<Destination>> InstanceNotes::instead_of(const std::string& queue) {
-  const int64_t now = monotonic_ms();
-  {
-    const std::lock_guard one(mutex_);
-    const auto open = open_until_ms_.find(queue);
-    if (open != open_until_ms_.end() && now < open->second) return std::optional<Destination>();
-  }
+  if (!late_.may_be_closed(queue)) return std::optional<Destination>();
   std::optional<Result<std::optional<Destination>>> found;
   thread_.run([&] {
     const std::lock_guard one(mutex_);
@@ -33,7 +22,6 @@ Result<std::optional<Destination>> InstanceNotes::instead_of(const std::string& 
     if (!address) {
       found.emplace(address.error());
     } else if (!*address) {
-      open_until_ms_[queue] = now + believe_ms;
       found.emplace(std::optional<Destination>());
     } else {
       auto destination = destinations_.find(**address);

@@ -2,7 +2,6 @@
 // service goes on to another one (instance-map(1)).
 #pragma once
 
-#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -23,7 +22,7 @@ class InstanceNotes {
 
   /// Keeps what a message says of its sender. Cheap but for the first time that a sender says something new.
   void note(const std::string& queue, const Headers& headers);
-  /// Where a message for `queue` goes instead; nullopt: there. not_now, unavailable: nowhere at the moment. Cheap but for once a second.
+  /// Where a message for `queue` goes instead; nullopt: there. not_now, unavailable: nowhere at the moment. Cheap for queues in service.
   Result<std::optional<Destination>> instead_of(const std::string& queue);
   /// It has arrived there.
   void sent_on(const std::string& id, const std::string& queue, const std::string& to, const std::string& from);
@@ -34,7 +33,6 @@ class InstanceNotes {
   std::mutex mutex_;  // of the rest
   LateArrivals late_;
   Destinations destinations_;
-  std::map<std::string, int64_t> open_until_ms_;  // queues that were in service a moment ago
 };
 
 }  // namespace gw::listen
