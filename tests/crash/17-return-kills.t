@@ -25,7 +25,7 @@ EOF2
 left() { queue-inspect list --json | python3 -c 'import json, sys
 print(sum(o["ready"] + o["claimed"] + o["deferred"] for o in map(json.loads, sys.stdin) if o.get("queue") in sys.argv[1:]))' "$@"; }
 work() { exec distributor worker --queue Work -q --capacity 16 --stream -- python3 stream.py; }
-wrong=0 rounds=0 deadline=$((SECONDS + 60 + messages / 500))
+wrong=0 rounds=0 deadline=$((SECONDS + 60 + messages / 100))
 while [ "$(left Work error)" != 0 ] && [ "$SECONDS" -lt "$deadline" ]; do
   rounds=$((rounds + 1))
   pids=()
@@ -38,7 +38,8 @@ while [ "$(left Work error)" != 0 ] && [ "$SECONDS" -lt "$deadline" ]; do
     { exec queue-inspect -q return error --all --json; } >>returned 2>>returned.err &
     pids+=($!)
   done
-  sleep "0.$((RANDOM % 10))$((RANDOM % 10))"
+  # Long enough to get somewhere, most of the time.
+  sleep "$((RANDOM % (1 + messages / 10000))).$((RANDOM % 10))$((RANDOM % 10))"
   # shellcheck disable=SC2207
   pids=($(printf '%s\n' "${pids[@]}" | shuf --random-source=<(yes "$RANDOM")))
   for pid in "${pids[@]}"; do
