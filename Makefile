@@ -1,6 +1,8 @@
 # Gatepost. `make help` lists the targets; nothing here needs a compiler before the packages are installed.
 MODE   ?= release
 BUILD  ?= build/$(MODE)
+# One name for one directory, whoever calls: what objects depend on is noted under the name that they are built as.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(BUILD))
 PREFIX ?= /usr/local
 CXX    ?= g++
 JOBS   ?= $(shell nproc)
