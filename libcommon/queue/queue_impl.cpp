@@ -86,7 +86,10 @@ Result<size_t> QueueImpl::append_some(std::vector<DraftFrame>& drafts, size_t fr
   GW_TRY_ASSIGN(SegmentPtr tail, tail_for_append());
   uint64_t at = q.appended.load(), seq = q.next_seq.load();
   uint64_t max_bytes = q.max_bytes.load();
-  std::string buffer;
+  // Kept: memory of this size that comes and goes makes malloc tidy up all of its own each time.
+  thread_local std::string buffer;
+  buffer.clear();
+  if (buffer.capacity() > (2u << 20)) buffer.shrink_to_fit();
   size_t n = 0;
   int64_t bytes = 0;
   for (; from + n < drafts.size(); n++) {

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -277,6 +278,8 @@ class HttpClient::Impl {
   void finish(Slot& slot, CURLcode code, const Done& done);
   void release(Slot& slot);
   static int on_socket(CURL* easy, curl_socket_t fd, int what, void* user, void* known) noexcept;
+  static curl_socket_t open_socket(void* user, curlsocktype purpose, curl_sockaddr* address) noexcept;
+  static int close_socket(void* user, curl_socket_t fd) noexcept;
   static int on_timer(CURLM* multi, long timeout_ms, void* user) noexcept;
   void run_timer();
   void wait_for_events(int64_t timeout_ms);
@@ -286,6 +289,17 @@ class HttpClient::Impl {
 
   // curl tells which sockets and which timer it waits for: a round costs what happened, not what is in flight.
   UniqueFd epoll_, wake_;
+  // Connections that we opened, by descriptor: what epoll watches them for. Between two transfers curl asks for a connection to be
+  // left alone and then for the same as before; epoll is told when something comes meanwhile only.
+  struct Watched {
+    bool ours = false, wanted = false;
+    uint32_t events = 0;
+  };
+  std::vector<Watched> watched_;
+  Watched* watched(curl_socket_t fd) {
+    const auto i = static_cast<size_t>(fd);
+    return i < watched_.size() && watched_[i].ours ? &watched_[i] : nullptr;
+  }
   int64_t timer_at_ms_ = no_timer;
   std::unique_ptr<CURLM, MultiCleanup> multi_;
   std::vector<std::unique_ptr<Slot>> slots_;
@@ -316,6 +330,11 @@ Result<void> HttpClient::Impl::create() {
 
 int HttpClient::Impl::on_socket(CURL*, curl_socket_t fd, int what, void* user, void* known) noexcept {
   Impl& self = *static_cast<Impl*>(user);
+  Watched* connection = self.watched(fd);
+  if (what == CURL_POLL_REMOVE && connection) {
+    connection->wanted = false;
+    return 0;
+  }
   if (what == CURL_POLL_REMOVE) {
     ::epoll_ctl(self.epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);  // may be closed already
     return 0;
@@ -324,13 +343,35 @@ int HttpClient::Impl::on_socket(CURL*, curl_socket_t fd, int what, void* user, v
   if (what & CURL_POLL_IN) event.events |= EPOLLIN;
   if (what & CURL_POLL_OUT) event.events |= EPOLLOUT;
   event.data.fd = fd;
+  if (connection) {
+    connection->wanted = true;
+    if (connection->events == event.events) return 0;
+    known = connection->events != 0 ? user : nullptr;
+    connection->events = event.events;
+  }
   if (::epoll_ctl(self.epoll_.get(), known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0) {
     // A descriptor that was closed and opened anew between two calls of curl.
     const int other = known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     if (::epoll_ctl(self.epoll_.get(), other, fd, &event) != 0) return -1;
   }
-  if (!known) curl_multi_assign(self.multi_.get(), fd, user);
+  if (!known && !connection) curl_multi_assign(self.multi_.get(), fd, user);
   return 0;
+}
+
+curl_socket_t HttpClient::Impl::open_socket(void* user, curlsocktype, curl_sockaddr* address) noexcept {
+  Impl& self = *static_cast<Impl*>(user);
+  const int fd = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  if (fd < 0) return CURL_SOCKET_BAD;
+  const auto i = static_cast<size_t>(fd);
+  if (i >= self.watched_.size()) self.watched_.resize(i + 1);
+  self.watched_[i] = {true, false, 0};
+  return fd;
+}
+
+int HttpClient::Impl::close_socket(void* user, curl_socket_t fd) noexcept {
+  Impl& self = *static_cast<Impl*>(user);
+  if (Watched* connection = self.watched(fd)) *connection = {};
+  return ::close(fd);
 }
 
 int HttpClient::Impl::on_timer(CURLM*, long timeout_ms, void* user) noexcept {
@@ -350,6 +391,10 @@ Slot& HttpClient::Impl::take_slot() {
     slot->easy.reset(curl_easy_init());
     GW_ASSERT(slot->easy != nullptr);
     set_up(*slot);
+    set(slot->easy.get(), CURLOPT_OPENSOCKETFUNCTION, &open_socket);
+    set(slot->easy.get(), CURLOPT_OPENSOCKETDATA, this);
+    set(slot->easy.get(), CURLOPT_CLOSESOCKETFUNCTION, &close_socket);
+    set(slot->easy.get(), CURLOPT_CLOSESOCKETDATA, this);
     idle_.push_back(slot.get());
     slots_.push_back(std::move(slot));
   }
@@ -460,6 +505,11 @@ void HttpClient::Impl::wait_for_events(int64_t timeout_ms) {
     if (event.data.fd == wake_.get()) {
       uint64_t count = 0;
       [[maybe_unused]] ssize_t read = ::read(wake_.get(), &count, sizeof count);
+      continue;
+    }
+    if (Watched* connection = watched(event.data.fd); connection && !connection->wanted) {
+      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, event.data.fd, nullptr);  // most likely the other side has closed it
+      connection->events = 0;
       continue;
     }
     int what = 0, running = 0;
