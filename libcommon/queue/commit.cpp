@@ -429,15 +429,21 @@ void Committer::commit_logged() {
 void Committer::publish(Work& work) {
   // It is committed whatever happens now. What we cannot apply is applied by whoever recovers us: the xid stays open.
   Result<void> applied;
-  for (size_t i = 0; i < work.record.targets.size(); i++)
-    if (auto done = puts(work)[work.targets[i]].queue.impl_->apply_target(work.record.targets[i]); !done) applied = std::move(done);
+  std::set<QueueImpl*> changed;  // each is rung once: a ring wakes everybody who waits for the root
+  for (size_t i = 0; i < work.record.targets.size(); i++) {
+    QueueImpl& queue = *puts(work)[work.targets[i]].queue.impl_;
+    if (auto done = queue.apply_target(work.record.targets[i], false); !done) applied = std::move(done);
+    changed.insert(&queue);
+  }
   for (size_t i = 0; i < work.puts.size(); i++)
     if (work.puts[i].outcome == PutOutcome::duplicate) puts(work)[i].queue.impl_->void_staged(work.seqs[i]);
   for (size_t i = 0; i < work.record.sources.size(); i++) {
     ClaimState& state = *sources(work)[i].claim.state_;
-    if (auto done = state.queue->apply_source(work.record.sources[i], work.record.incarnation); !done) applied = std::move(done);
+    if (auto done = state.queue->apply_source(work.record.sources[i], work.record.incarnation, false); !done) applied = std::move(done);
+    changed.insert(state.queue.get());
     state.held = false;
   }
+  for (QueueImpl* queue : changed) queue->ring();
   if (applied) return;
   event(Level::error, "not-applied", {{"reason", applied.error().text}});
   work.has_xid = false;

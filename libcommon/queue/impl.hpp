@@ -203,8 +203,9 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   /// Frees the claims of a dead owner here and decides its staged messages (those of the commit log are decided already).
   Result<void> recover_owner(uint32_t incarnation);
   /// Applies one entry of a durable commit record.
-  Result<void> apply_source(const Ref& ref, uint32_t incarnation);
-  Result<void> apply_target(const Ref& ref);
+  /// `ring_now`: wakes who waits; else the caller does that once, when all is applied.
+  Result<void> apply_source(const Ref& ref, uint32_t incarnation, bool ring_now = true);
+  Result<void> apply_target(const Ref& ref, bool ring_now = true);
   Result<SegmentPtr> segment_of_ref(const Ref& ref) const;
   /// fdatasync of every index that holds one of these seqs.
   Result<void> sync_indexes(const std::set<uint64_t>& seqs);

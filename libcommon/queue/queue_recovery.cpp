@@ -261,7 +261,7 @@ Result<SegmentPtr> QueueImpl::segment_of_ref(const Ref& ref) const {
   return segment;
 }
 
-Result<void> QueueImpl::apply_source(const Ref& ref, uint32_t incarnation) {
+Result<void> QueueImpl::apply_source(const Ref& ref, uint32_t incarnation, bool ring_now) {
   auto segment = segment_of_ref(ref);
   if (!segment) return std::move(segment).error();
   if (!*segment) return {};
@@ -278,13 +278,13 @@ Result<void> QueueImpl::apply_source(const Ref& ref, uint32_t incarnation) {
     if (word_state(ref.after) == State::deferred) lower_min_due(**segment, word_due(ref.after));
     lower_hint(ref.seq);
   }
-  ring();
+  if (ring_now) ring();
   return {};
 }
 
-Result<void> QueueImpl::apply_target(const Ref& ref) {
+Result<void> QueueImpl::apply_target(const Ref& ref, bool ring_now) {
   GW_TRY_ASSIGN(SegmentPtr segment, segment_of_ref(ref));
-  if (segment && publish(*segment, ref.seq, ref.after)) ring();
+  if (segment && publish(*segment, ref.seq, ref.after) && ring_now) ring();
   return {};
 }
 
