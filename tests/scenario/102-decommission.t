@@ -88,7 +88,7 @@ same 6 "$(grep -c '^\[[1-6]/6\] .*  done  .' <<<"$out")"
 run_ok on vm2 instance-map decommission Sales@vm2
 run_ok on vm2 queue-inspect list Sales --json
 like decommission "$(on vm2 queue-inspect list --json | grep '"queue":"Sales"')" "the reason says so"
-echo late | run_exit 75 on vm2 queue-inspect put Sales
+run_exit 75 on vm2 queue-inspect put Sales <<<late
 same 11 "$(count vm1 Sales)" "all others are at vm1"
 stop_daemon worker2
 
