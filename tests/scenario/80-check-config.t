@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$SRC/tests/tls-lib.sh"
 
-tools=(gw-send gw-listen gw-dedup distributor queue-inspect)
+tools=(gw-send gw-listen gw-dedup distributor queue-inspect instance-map)
 
 cat >good.xml <<'END'
 <?xml version="1.0" encoding="utf-8"?>
@@ -135,7 +135,7 @@ same "error" "$(jq -r .event <<<"$err")" "as JSON"
 # What a command says that finds no file.
 export HOME=$T/nobody
 run_exit 64 gw-listen
-like "no endpoint: give --endpoint E, or Endpoint in the configuration file '/[^']*/config.xml', which is not there \\(--config FILE" "$err"
+like "no endpoint: give --endpoint E or --machine NAME, or Endpoint in the configuration file '/[^']*/config.xml', which is not there \\(--config FILE" "$err"
 run_exit 64 gw-listen --endpoint HQ
 like "no channel: give --channel URL\[,TYPE\], or a Channel element in the configuration file '/[^']*/config.xml', which is not there" "$err"
 run_exit 64 gw-send --to Store1
