@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 
 #include "diag.hpp"
 #include "drain.hpp"
@@ -67,12 +68,28 @@ bool says_close(const RequestHead& head) {
 
 }  // namespace
 
-// One for each thread that serves connections, never freed. The library waits for the next request meanwhile: it must not close the
+class ConnectionAnswer;
+// All of them, never freed: another thread may still be about to leave one whose thread has ended.
+struct ConnectionAnswers {
+  std::mutex mutex;
+  std::vector<ConnectionAnswer*> all;
+};
+ConnectionAnswers& connection_answers() {
+  static auto* instance = new ConnectionAnswers;
+  return *instance;
+}
+
+// One for each thread that serves connections. The library waits for the next request meanwhile: it must not close the
 // socket, and no other request of the connection may begin, before the answer was sent.
 class ConnectionAnswer : public LateAnswer {
  public:
   static ConnectionAnswer& mine() {
-    thread_local auto* mine = new ConnectionAnswer;
+    thread_local ConnectionAnswer* mine = [] {
+      auto* fresh = new ConnectionAnswer;
+      std::lock_guard<std::mutex> one(connection_answers().mutex);
+      connection_answers().all.push_back(fresh);
+      return fresh;
+    }();
     return *mine;
   }
   /// A new connection. Thread of the connection, as all but send().

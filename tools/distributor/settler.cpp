@@ -363,13 +363,13 @@ void Settler::write_journal(const Settled& settled) {
   const bool acked = settled.outcome == "acked", retry = settled.outcome == "immediate-retry" || settled.outcome == "delayed-retry",
              interrupted = settled.outcome == "interrupted", failed = !acked && !retry && !interrupted && settled.to_errors;
   if (settled.outcome == "given-back" || !(acked || retry || interrupted || failed)) return;
-  const std::string worker = queue_.name() + "@" + root_.machine(), reason = settled.end.reason();
+  const std::string worker = queue_.name() + "@" + root_.machine(), reason = settled.end.reason(), errors = failed ? errors_.name() : "";
   JournalLine line;
   line.event = acked ? Happened::handled : failed ? Happened::failed : Happened::deferred;
   line.id = settled.id;
   line.queue = queue_.name();
   if (failed)
-    line.to = errors_.name();
+    line.to = errors;
   else
     line.seq = settled.info.seq;
   line.worker = worker;
