@@ -10,6 +10,7 @@
 
 #include "hash.hpp"
 #include "json.hpp"
+#include "state_files.hpp"
 
 namespace gw {
 
@@ -81,19 +82,9 @@ std::string standby_lock(std::string_view endpoint, int number) { return "standb
 std::string worker_lock(std::string_view queue) { return "worker." + std::string(queue); }
 
 Result<DistributorReporter> DistributorReporter::open(Root& root, const std::string& endpoint) {
-  const std::string directory = root.path() + "/distributor";
   DistributorReporter reporter;
   reporter.path_ = path_of(root, endpoint);
-  struct stat status{};
-  const bool shared = ::stat(root.path().c_str(), &status) == 0 && (status.st_mode & 020) != 0;
-  if (::mkdir(directory.c_str(), 0700) == 0) {
-    if (shared) ::chmod(directory.c_str(), 02770);
-  } else if (errno != EEXIST) {
-    return errno_error("create", directory, errno);
-  }
-  reporter.file_ = UniqueFd(::open(reporter.path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!reporter.file_) return errno_error("open", reporter.path_, errno);
-  if (shared) ::fchmod(reporter.file_.get(), 0660);  // fails for a colleague's file, which has it
+  GW_TRY_ASSIGN(reporter.file_, open_state_file(root.path(), "distributor", endpoint));
   return reporter;
 }
 

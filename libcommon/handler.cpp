@@ -17,6 +17,7 @@
 
 #include "failure.hpp"
 #include "hash.hpp"
+#include "state_files.hpp"
 #include "trace_context.hpp"
 #include "units.hpp"
 
@@ -29,16 +30,6 @@ namespace {
 constexpr std::string_view scratch_prefix = "gatepost-handlers.";
 constexpr size_t output_memory_bytes_max = 256 * 1024;
 constexpr size_t environment_value_bytes_max = 64 * 1024;
-
-Result<void> write_all(int fd, std::string_view bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno_error("write", path, errno);
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return {};
-}
 
 // Files of handlers are ours and flat; a directory in there is a handler's own doing.
 void remove_tree(int parent, const char* name) {

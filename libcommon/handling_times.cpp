@@ -1,7 +1,6 @@
 #include "handling_times.hpp"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "state_files.hpp"
 #include "unique_fd.hpp"
 
 namespace gw {
@@ -55,19 +55,15 @@ struct HandlingTimes::File {
 
 namespace {
 
-Result<UniqueFd> open_file(const std::string& path, const std::string& root_path, size_t bytes) {
+constexpr const char* directory = "times";
+
+std::string path_of(const std::string& root_path, const std::string& queue) { return root_path + "/" + directory + "/" + queue; }
+
+Result<UniqueFd> open_file(const std::string& root_path, const std::string& queue, size_t bytes) {
+  const std::string path = path_of(root_path, queue);
+  GW_TRY_ASSIGN(UniqueFd file, open_state_file(root_path, directory, queue));
+  const ExclusiveFlock locked(file.get());
   struct stat status{};
-  const bool shared = ::stat(root_path.c_str(), &status) == 0 && (status.st_mode & 020) != 0;
-  const std::string directory = path.substr(0, path.rfind('/'));
-  if (::mkdir(directory.c_str(), 0700) == 0) {
-    if (shared) ::chmod(directory.c_str(), 02770);
-  } else if (errno != EEXIST) {
-    return errno_error("create", directory, errno);
-  }
-  UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return errno_error("open", path, errno);
-  if (shared) ::fchmod(file.get(), 0660);  // fails for a colleague's file, which has it
-  if (::flock(file.get(), LOCK_EX) != 0) return errno_error("lock", path, errno);
   if (::fstat(file.get(), &status) != 0) return errno_error("stat", path, errno);
   // What is mapped must never need space later: written in full. A file of another version begins anew.
   uint64_t begins = 0;
@@ -78,18 +74,15 @@ Result<UniqueFd> open_file(const std::string& path, const std::string& root_path
     if (::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) return errno_error("write", path, errno);
     if (::pwrite(file.get(), &magic, sizeof magic, 0) != sizeof magic) return errno_error("write", path, errno);
   }
-  ::flock(file.get(), LOCK_UN);
   return file;
 }
-
-std::string path_of(const std::string& root_path, const std::string& queue) { return root_path + "/times/" + queue; }
 
 }  // namespace
 
 Result<std::unique_ptr<HandlingTimes>> HandlingTimes::open(const std::string& root_path, const std::string& queue) {
   static_assert(std::atomic<uint64_t>::is_always_lock_free);
   const std::string path = path_of(root_path, queue);
-  GW_TRY_ASSIGN(UniqueFd file, open_file(path, root_path, sizeof(File)));
+  GW_TRY_ASSIGN(UniqueFd file, open_file(root_path, queue, sizeof(File)));
   void* mapped = ::mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
   if (mapped == MAP_FAILED) return errno_error("map", path, errno);
   return std::unique_ptr<HandlingTimes>(new HandlingTimes(static_cast<File*>(mapped)));

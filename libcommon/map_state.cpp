@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <memory>
 
+#include "state_files.hpp"
+
 namespace gw {
 
 namespace {
@@ -27,32 +29,19 @@ Result<std::string> read_all(int fd, const std::string& shown) {
   }
 }
 
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    text.remove_prefix(static_cast<size_t>(n));
-  }
-  return true;
-}
 
 }  // namespace
 
 Result<MapState> MapState::open(const std::string& root_path, bool create) {
   const std::string path = root_path + "/instance-map";
-  struct stat root {};
-  if (::stat(root_path.c_str(), &root) != 0) return errno_error("stat", root_path, errno);
-  const bool made = create && ::mkdir(path.c_str(), 0700) == 0;
-  if (create && !made && errno != EEXIST) return errno_error("create", path, errno);
-  UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!dir) return errno_error("open", path, errno);
-  if (made && ::fchmod(dir.get(), root.st_mode & 07777) != 0) return errno_error("change the mode of", path, errno);
-  if (made) {
+  bool for_group = false;
+  const bool known = ::access(path.c_str(), F_OK) == 0;
+  GW_TRY_ASSIGN(UniqueFd dir, open_state_directory(root_path, "instance-map", create, &for_group));
+  if (!known) {
     const UniqueFd parent(::open(root_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!parent || ::fsync(parent.get()) != 0) return errno_error("sync", root_path, errno);
   }
-  return MapState(std::move(dir), path, (root.st_mode & 0020) != 0);
+  return MapState(std::move(dir), path, for_group);
 }
 
 Result<UniqueFd> MapState::create(const std::string& name, int flags) const {
@@ -87,7 +76,7 @@ Result<std::optional<std::string>> MapState::read(const std::string& name) const
 Result<void> MapState::write(const std::string& name, std::string_view text) const {
   const std::string fresh = "." + name + "." + std::to_string(::getpid());
   GW_TRY_ASSIGN(const UniqueFd file, create(fresh, O_WRONLY | O_TRUNC));
-  const bool written = write_all(file.get(), text) && ::fsync(file.get()) == 0 &&
+  const bool written = write_all(file.get(), text, shown(name)) && ::fsync(file.get()) == 0 &&
                        ::renameat(dir_.get(), fresh.c_str(), dir_.get(), name.c_str()) == 0 && ::fsync(dir_.get()) == 0;
   if (written) return {};
   Error error = errno_error("write", shown(name), errno);

@@ -13,6 +13,7 @@
 #include "gw_assert.hpp"
 #include "hash.hpp"
 #include "json.hpp"
+#include "state_files.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -33,16 +34,6 @@ std::string_view trimmed(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
   return text;
-}
-
-Result<void> write_all(int fd, std::string_view bytes, const std::string& what) {
-  while (!bytes.empty()) {
-    ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno_error("write", what, errno);
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return {};
 }
 
 }  // namespace

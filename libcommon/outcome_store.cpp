@@ -1,7 +1,6 @@
 #include "outcome_store.hpp"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <mutex>
 
 #include "sqlite.hpp"
+#include "state_files.hpp"
 #include "unique_fd.hpp"
 #include "units.hpp"
 
@@ -147,20 +147,6 @@ class OutcomeStore::Impl {
   Result<void> forget_before(int64_t cut_ms);
 
  private:
-  /// flock for the life of this object; other processes wait.
-  class Lock {
-   public:
-    explicit Lock(int fd) : fd_(fd) {
-      while (::flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
-      }
-    }
-    ~Lock() { ::flock(fd_, LOCK_UN); }
-    Lock(const Lock&) = delete;
-
-   private:
-    int fd_;
-  };
-
   Result<void> create_files(const std::string& root_path, bool create);
   Result<void> set_up();
   Result<void> write_schema();
@@ -212,7 +198,7 @@ Result<void> OutcomeStore::Impl::write_schema() {
 /// Version 1 had no `recent`, version 2 did not know how long a site that is out of order is left alone.
 Result<void> OutcomeStore::Impl::upgrade(int64_t version) {
   if (version != 1 && version != 2) return {};
-  Lock lock(lock_fd_.get());
+  ExclusiveFlock lock(lock_fd_.get());
   GW_TRY_ASSIGN(version, db_->query_integer("PRAGMA user_version"));
   if (version != 1 && version != 2) return {};
   const std::string recent = version == 1 ? std::string(recent_schema) + ";" : "";
@@ -224,7 +210,7 @@ Result<void> OutcomeStore::Impl::set_up() {
   GW_TRY(db_->exec("PRAGMA synchronous=FULL; PRAGMA cache_size=-8192"));
   GW_TRY_ASSIGN(int64_t version, db_->query_integer("PRAGMA user_version"));
   if (version == 0) {
-    Lock lock(lock_fd_.get());
+    ExclusiveFlock lock(lock_fd_.get());
     GW_TRY(db_->exec("PRAGMA page_size=1024"));  // rows are small and go to pages all over: less to write and sync
     GW_TRY(db_->exec("PRAGMA journal_mode=WAL"));
     GW_TRY(db_->exec("BEGIN IMMEDIATE"));
@@ -260,7 +246,7 @@ Result<void> OutcomeStore::Impl::open(const std::string& root_path, bool create)
 
 template <class Work>
 Result<void> OutcomeStore::Impl::in_transaction(Work work) {
-  Lock lock(lock_fd_.get());
+  ExclusiveFlock lock(lock_fd_.get());
   GW_TRY(db_->exec("BEGIN IMMEDIATE"));
   db_->make_log_space();
   Result<void> done = work();

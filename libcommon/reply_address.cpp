@@ -12,6 +12,7 @@
 #include "config_names.hpp"
 #include "diag.hpp"
 #include "queue.hpp"
+#include "state_files.hpp"
 #include "unique_fd.hpp"
 
 namespace gw {
@@ -42,20 +43,6 @@ constexpr const char* published_directory = "reply-to";
 constexpr size_t published_bytes_max = 8192;
 
 std::string directory_path(const std::string& root_path) { return root_path + "/" + published_directory; }
-
-/// Who may use the root may use this too.
-Result<UniqueFd> open_directory(const std::string& root_path, bool create, bool* for_group = nullptr) {
-  const std::string path = directory_path(root_path);
-  struct stat root {};
-  if (::stat(root_path.c_str(), &root) != 0) return errno_error("stat", root_path, errno);
-  const bool made = create && ::mkdir(path.c_str(), 0700) == 0;
-  if (create && !made && errno != EEXIST) return errno_error("create", path, errno);
-  UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!dir) return errno_error("open", path, errno);
-  if (made && ::fchmod(dir.get(), root.st_mode & 07777) != 0) return errno_error("change the mode of", path, errno);
-  if (for_group) *for_group = (root.st_mode & 0020) != 0;
-  return dir;
-}
 
 std::string read_published(int dir, const char* name) {
   UniqueFd fd(::openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -101,7 +88,7 @@ std::string originating_site(const std::vector<ChannelConfig>& channels, const s
 Result<void> publish_originating_site(const std::string& root_path, const std::string& endpoint, const std::string& site) {
   GW_TRY(check_queue_name(endpoint));
   bool for_group = false;
-  GW_TRY_ASSIGN(UniqueFd dir, open_directory(root_path, true, &for_group));
+  GW_TRY_ASSIGN(UniqueFd dir, open_state_directory(root_path, published_directory, true, &for_group));
   if (read_published(dir.get(), endpoint.c_str()) == site) return {};
   const std::string path = directory_path(root_path) + "/" + endpoint, text = site + "\n", fresh = "." + endpoint + "." + std::to_string(::getpid());
   UniqueFd file(::openat(dir.get(), fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -117,7 +104,7 @@ Result<void> publish_originating_site(const std::string& root_path, const std::s
 
 std::map<std::string, std::string> published_originating_sites(const std::string& root_path) {
   std::map<std::string, std::string> sites;
-  auto dir = open_directory(root_path, false);
+  auto dir = open_state_directory(root_path, published_directory, false);
   if (!dir) return sites;
   std::unique_ptr<DIR, int (*)(DIR*)> listed(::fdopendir(::fcntl(dir->get(), F_DUPFD_CLOEXEC, 3)), ::closedir);
   while (const dirent* entry = listed ? ::readdir(listed.get()) : nullptr) {

@@ -1,7 +1,6 @@
 #include "turn_counters.hpp"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,26 +10,14 @@
 #include <cerrno>
 #include <cstring>
 
+#include "state_files.hpp"
+
 namespace gw {
 
 namespace {
 
 constexpr char magic[8] = {'g', 'w', '-', 't', 'u', 'r', 'n', '1'};
 constexpr size_t grow_entries = 64;
-
-/// Around every change of what is in the file but counters. Other processes wait; it goes with the process.
-class Lock {
- public:
-  explicit Lock(int fd) : fd_(fd) {
-    while (::flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
-    }
-  }
-  ~Lock() { ::flock(fd_, LOCK_UN); }
-  Lock(const Lock&) = delete;
-
- private:
-  int fd_;
-};
 
 std::string key_of(std::string_view endpoint, Scope scope) { return (scope == Scope::send ? "s" : "p") + std::string(endpoint); }
 
@@ -95,7 +82,7 @@ Result<void> TurnCounters::begin_file() {
   };
   GW_TRY_ASSIGN(bool ours, read_head());
   if (ours) return {};
-  Lock lock(fd_.get());
+  ExclusiveFlock lock(fd_.get());
   GW_TRY_ASSIGN(ours, read_head());
   if (ours) return {};
   for (char byte : head)
@@ -151,7 +138,7 @@ Result<TurnCounters::Entry*> TurnCounters::find(std::string_view endpoint, Scope
 }
 
 Result<void> TurnCounters::add(const std::string& key) {
-  Lock lock(fd_.get());
+  ExclusiveFlock lock(fd_.get());
   GW_TRY(map());  // somebody may have added it, or made room
   if (index_.contains(key)) return {};
   if ((known_ + 2) * sizeof(Entry) > mapped_) {

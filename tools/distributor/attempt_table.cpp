@@ -1,13 +1,12 @@
 #include "attempt_table.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "state_files.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -40,25 +39,17 @@ Result<void> fill(int fd, const std::string& path) {
 
 Result<std::unique_ptr<AttemptTable>> AttemptTable::open(const std::string& root, const std::string& queue) {
   static_assert(sizeof(Row) == table_bytes / rows);
-  const std::string directory = root + "/attempts", path = directory + "/" + queue;
-  struct stat root_status{};
-  const bool shared = ::stat(root.c_str(), &root_status) == 0 && (root_status.st_mode & 020) != 0;
-  if (::mkdir(directory.c_str(), 0700) == 0) {
-    if (shared) ::chmod(directory.c_str(), 02770);
-  } else if (errno != EEXIST) {
-    return errno_error("create", directory, errno);
+  const std::string path = root + "/attempts/" + queue;
+  GW_TRY_ASSIGN(UniqueFd file, open_state_file(root, "attempts", queue));
+  {
+    const ExclusiveFlock locked(file.get());
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0) return errno_error("stat", path, errno);
+    if (status.st_size != static_cast<off_t>(table_bytes)) {
+      if (::ftruncate(file.get(), 0) != 0) return errno_error("write", path, errno);
+      GW_TRY(fill(file.get(), path));
+    }
   }
-  UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return errno_error("open", path, errno);
-  if (shared) ::fchmod(file.get(), 0660);  // fails for a colleague's file, which has it
-  if (::flock(file.get(), LOCK_EX) != 0) return errno_error("lock", path, errno);
-  struct stat status{};
-  if (::fstat(file.get(), &status) != 0) return errno_error("stat", path, errno);
-  if (status.st_size != static_cast<off_t>(table_bytes)) {
-    if (::ftruncate(file.get(), 0) != 0) return errno_error("write", path, errno);
-    GW_TRY(fill(file.get(), path));
-  }
-  ::flock(file.get(), LOCK_UN);
   void* mapped = ::mmap(nullptr, table_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
   if (mapped == MAP_FAILED) return errno_error("map", path, errno);
   return std::unique_ptr<AttemptTable>(new AttemptTable(std::move(file), static_cast<Row*>(mapped)));

@@ -14,6 +14,7 @@
 #include "diag.hpp"
 #include "hash.hpp"
 #include "sqlite.hpp"
+#include "state_files.hpp"
 #include "units.hpp"
 
 namespace gw::inspect {
@@ -27,16 +28,6 @@ constexpr size_t rows_at_once = 1000;
 
 // Messages of NServiceBus 3 that wait for their last step: the sender begins again when nobody knows them.
 bool is_held_step(const DedupRow& row) { return row.queue.ends_with(".legacy"); }
-
-Result<void> write_all(int fd, std::string_view bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno_error("write", path, errno);
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return {};
-}
 
 /// Hands on all of a file in pieces.
 Result<void> read_file(const std::string& path, const std::function<Result<void>(std::string_view)>& on_bytes) {
