@@ -53,6 +53,9 @@ bool plain(std::string_view value) {
   return true;
 }
 
+// Only what has one.
+bool left_out(const Field& field) { return field.value.empty() && field.key == "traceparent"; }
+
 std::string without_control_bytes(std::string_view value) {
   std::string clean(value);
   for (char& c : clean)
@@ -60,8 +63,7 @@ std::string without_control_bytes(std::string_view value) {
   return clean;
 }
 
-void append_text_value(std::string& line, std::string_view raw) {
-  std::string value = without_control_bytes(raw);
+void append_text_value(std::string& line, std::string_view value) {
   if (plain(value)) {
     line += value;
     return;
@@ -69,7 +71,9 @@ void append_text_value(std::string& line, std::string_view raw) {
   line += '"';
   for (char c : value) {
     if (c == '"' || c == '\\') line += '\\';
-    line += c;
+    if (c == '\n') line += "\\n";  // the last lines of a handler stay lines
+    else if (c == '\t') line += "\\t";
+    else line += static_cast<unsigned char>(c) < ' ' || c == 0x7f ? '?' : c;
   }
   line += '"';
 }
@@ -85,6 +89,7 @@ void event(Level level, std::string_view name, std::initializer_list<Field> fiel
     JsonObject object;
     object.add("at", at).add("level", level_name(level)).add("event", name);
     for (const Field& field : fields) {
+      if (left_out(field)) continue;
       if (field.is_number)
         object.add_raw(field.key, field.value);
       else
@@ -95,6 +100,7 @@ void event(Level level, std::string_view name, std::initializer_list<Field> fiel
   }
   std::string line = at + ' ' + level_name(level) + ' ' + std::string(name);
   for (const Field& field : fields) {
+    if (left_out(field)) continue;
     line += ' ';
     line += field.key;
     line += '=';

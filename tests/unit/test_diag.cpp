@@ -42,12 +42,12 @@ TEST_CASE("diag: an event as text") {
   diag_setup("tool", LogFormat::text, Level::info);
   std::string line = stderr_of([] {
     event(Level::warn, "retry-scheduled",
-          {{"id", 17}, {"site", "Store1"}, {"reason", "503 \"Busy\" \\"}, {"empty", ""}, {"odd", "a\nb\x1b[31m"}, {"equals", "a=b"}});
+          {{"id", 17}, {"site", "Store1"}, {"reason", "503 \"Busy\" \\"}, {"empty", ""}, {"odd", "a\nb\x1b[31m\t"}, {"equals", "a=b"}, {"traceparent", ""}});
     event(Level::debug, "not-shown");
   });
   REQUIRE(line.size() > 25);
   CHECK(line[23] == 'Z');
-  CHECK(line.substr(24) == " warn retry-scheduled id=17 site=Store1 reason=\"503 \\\"Busy\\\" \\\\\" empty=\"\" odd=a?b?[31m equals=\"a=b\"\n");
+  CHECK(line.substr(24) == " warn retry-scheduled id=17 site=Store1 reason=\"503 \\\"Busy\\\" \\\\\" empty=\"\" odd=\"a\\nb?[31m\\t\" equals=\"a=b\"\n");
 }
 
 TEST_CASE("diag: an event as JSON") {

@@ -65,8 +65,6 @@ Result<void> Enlistment::announce() {
   control.since_ms = root_.clock().now_ms;
   GW_TRY(send(control));
   next_beat_ms_ = monotonic_ms() + beat_every_ms_;
-  event(Level::info, "worker-enlisted",
-        {{"worker", worker_}, {"master", endpoint_address_}, {"capacity", settings_.capacity}, {"session", session_}});
   return {};
 }
 

@@ -27,7 +27,7 @@ bool may_be_over_soon(const Error& error) {
   return error.code == ExitCode::not_now || error.code == ExitCode::no_input || error.code == ExitCode::bad_data || error.code == ExitCode::usage || error.code == ExitCode::config;
 }
 
-HandOver::HandOver(Root& root, HandOverSettings settings, Ledger ledger, Queue errors, DistributorReporter reporter, Destinations destinations)
+HandOver::HandOver(Root& root, HandOverSettings settings, Ledger ledger, Destination errors, DistributorReporter reporter, Destinations destinations)
     : root_(root),
       settings_(std::move(settings)),
       ledger_(std::move(ledger)),
@@ -130,7 +130,7 @@ void HandOver::foreign_control(Turn& turn, Claim&& claim, const std::string& why
   failure.at_us = now_us();
   add_failure_headers(message.headers, failure);
   turn.transaction.ack(std::move(claim));
-  turn.transaction.put(errors_, std::move(message), for_a_person(expires));
+  put_to(turn.transaction, errors_, std::move(message), for_a_person(expires));
   ++turn.puts;
   ++turn.controls;
   turn.said.push_back([this, id, queue, why] {
@@ -284,8 +284,9 @@ Result<void> HandOver::hand_out(Turn& turn) {
     options.failures = work.info().failures;
     if (options.failures > 0) options.due_at_ms = work.info().due_at_ms;  // over; it says how many immediate retries were left out
     if (settings_.verbose)
-      turn.said.push_back([this, worker = taken.worker->name, id = message.id(), hand_out] {
-        event(Level::debug, "forwarded", {{"endpoint", settings_.endpoint}, {"worker", worker}, {"id", id}, {"hand_out", to_text(hand_out)}});
+      turn.said.push_back([this, worker = taken.worker->name, id = message.id(), hand_out, trace = std::string(message.headers.get(traceparent_header))] {
+        event(Level::debug, "forwarded",
+              {{"endpoint", settings_.endpoint}, {"worker", worker}, {"id", id}, {"hand_out", to_text(hand_out)}, {"traceparent", trace}});
       });
     turn.moved.push_back({message.id(), destination.name(), taken.worker->name, std::string(message.headers.get(traceparent_header)), turn.puts});
     turn.transaction.ack(std::move(work));

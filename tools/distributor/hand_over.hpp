@@ -25,7 +25,7 @@ struct HandOverSettings {
 
 class HandOver {
  public:
-  HandOver(Root& root, HandOverSettings settings, Ledger ledger, Queue errors, DistributorReporter reporter, Destinations destinations);
+  HandOver(Root& root, HandOverSettings settings, Ledger ledger, Destination errors, DistributorReporter reporter, Destinations destinations);
 
   /// Reads what there is. Call once, when no other distributor is active.
   Result<void> begin();
@@ -76,6 +76,7 @@ class HandOver {
   // hand_over_watch.cpp
   void unblock();
   void watch_workers();
+  bool is_dead(const Worker& worker, int64_t now);
   Result<void> reclaim_all();
   Result<void> reclaim(Worker& worker);
   Result<bool> take_back(const Queue& queue, std::vector<Claim>&& claims);
@@ -86,13 +87,14 @@ class HandOver {
   Root& root_;
   HandOverSettings settings_;
   Ledger ledger_;
-  Queue errors_;
+  Destination errors_;
   DistributorReporter reporter_;
   std::unique_ptr<ReadyTable> table_;
   Destinations destinations_;
   std::map<std::string, Destination> workers_;  // where their messages go
   std::map<std::string, std::unique_ptr<HandlingTimes>> times_;  // of the endpoint, and of workers elsewhere
   std::map<std::string, int64_t> blocked_;    // workers, and until when (monotonic)
+  std::map<std::string, int64_t> unlocked_;   // workers whose lock is free, and since when that is known
   unsigned batch_ = 1;
   bool separate_ = false;  // something was refused: control messages and hand-outs do not share a turn
   bool controls_turn_ = true, input_held_ = false, control_held_ = false, report_failed_ = false;

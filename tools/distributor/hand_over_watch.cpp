@@ -13,6 +13,7 @@ namespace gw::distributor {
 namespace {
 
 constexpr int64_t watch_every_ms = 200;     // a death is noticed within that
+constexpr int64_t last_word_ms = 300;       // what a worker said last is read by then, however much others say
 constexpr int64_t audit_every_ms = 1000;
 constexpr int64_t reclaim_again_ms = 1000;  // when something of a dead worker is still claimed
 constexpr size_t reclaim_at_once = 256;
@@ -57,12 +58,33 @@ void HandOver::unblock() {
     if (Worker* worker = table_->find(name)) table_->block(*worker);
 }
 
+// A worker that stops says so before it lets its lock go: so what lies in the control queue is read before anybody is called dead.
+bool HandOver::is_dead(const Worker& worker, int64_t now) {
+  auto [seen, first] = unlocked_.emplace(worker.name, now);
+  if (first) {
+    watched_at_ms_ = 0;  // after the next turn
+    return false;
+  }
+  if (!control_empty_ && !control_held_ && now < seen->second + last_word_ms) {
+    watched_at_ms_ = 0;
+    return false;
+  }
+  return true;
+}
+
 void HandOver::watch_workers() {
   const int64_t now = monotonic_ms();
+  std::erase_if(unlocked_, [&](const auto& one) {
+    const Worker* worker = table_->find(one.first);
+    return !worker || worker->gone;
+  });
   for (Worker* worker : table_->workers()) {
     if (worker->gone || worker->plain) continue;
     auto here = local_name(root_, worker->name);
-    if (here && root_.singleton(worker_lock(*here)).pid == 0) {
+    const bool unlocked = here && root_.singleton(worker_lock(*here)).pid == 0;
+    if (!unlocked) unlocked_.erase(worker->name);
+    if (unlocked) {
+      if (!is_dead(*worker, now)) continue;
       event(Level::warn, "worker-died",
             {{"endpoint", settings_.endpoint}, {"worker", worker->name}, {"session", worker->session}, {"tokens_cleared", worker->free.size()}, {"in_flight", worker->out.size()}});
       table_->gone(*worker);

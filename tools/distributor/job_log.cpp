@@ -51,7 +51,11 @@ std::string job_line(const JobLine& line) {
 
 Result<JobLog> JobLog::open(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (!fd) return errno_error("open", path, errno);
+  if (!fd) {
+    Error error = errno_error("create", path, errno);
+    if (error.code == ExitCode::no_input) error.code = ExitCode::cannot_create;  // its directory is not there
+    return error;
+  }
   // Only one writes the header. Pipes and devices have no lock and no size.
   ::flock(fd.get(), LOCK_EX);
   struct stat status{};

@@ -53,7 +53,11 @@ Result<Started> ProcessRunner::start(Claim&& claim, Settler& settler) {
   auto run = HandlerRun::start(settings_, scratch_, claim.info(), claim.message());
   if (run) {
     event(Level::debug, "handler-started",
-          {{"queue", settings_.queue}, {"id", claim.message().id()}, {"seq", claim.seq()}, {"attempt", claim.info().failures + 1}});
+          {{"queue", settings_.queue},
+           {"id", claim.message().id()},
+           {"seq", claim.seq()},
+           {"attempt", claim.info().failures + 1},
+           {"traceparent", claim.message().headers.get(traceparent_header)}});
     slots_.push_back({std::move(claim), *std::move(run)});
     return Started::yes;
   }
@@ -131,7 +135,10 @@ Result<void> ProcessRunner::step(Settler& settler) {
 void ProcessRunner::kill() {
   for (Slot& slot : slots_) {
     slot.run->stop();
-    event(Level::warn, "handler-killed", {{"queue", settings_.queue}, {"id", slot.claim.message().id()}, {"reason", "the worker stops"}});
+    event(Level::warn, "handler-killed", {{"queue", settings_.queue},
+           {"id", slot.claim.message().id()},
+           {"reason", "the worker stops"},
+           {"traceparent", slot.claim.message().headers.get(traceparent_header)}});
   }
 }
 

@@ -7,6 +7,7 @@
 #include "config_watch.hpp"
 #include "diag.hpp"
 #include "hand_over.hpp"
+#include "open_target.hpp"
 #include "units.hpp"
 
 namespace gw::distributor {
@@ -24,7 +25,8 @@ Result<HandOverSettings> make_settings(const RunOptions& options, const CommonOp
   HandOverSettings settings;
   if (options.endpoint.empty()) return usage("--endpoint is required");
   settings.endpoint = options.endpoint;
-  for (const std::string& name : {control_queue(options.endpoint), options.error_queue, options.endpoint}) GW_TRY(check_queue_name(name));
+  for (const std::string& name : {options.endpoint, control_queue(options.endpoint)}) GW_TRY(check_queue_name(name));
+  GW_TRY(parse_address(options.error_queue));
   if (options.error_queue == options.endpoint) return usage("the queue '" + options.endpoint + "' cannot be its own error queue");
   if (options.concurrency) settings.concurrency = *options.concurrency;
   if (settings.concurrency == 0 || settings.concurrency > concurrency_max) return usage("--concurrency: expected 1 to " + std::to_string(concurrency_max));
@@ -113,12 +115,12 @@ Result<void> Process::distribute(HandOver& hand_over) {
 
 Result<ExitCode> Process::run(const std::string& error_queue) {
   GW_TRY_ASSIGN(Ledger ledger, Ledger::open(root_, settings_.endpoint, true));
-  GW_TRY_ASSIGN(Queue errors, root_.create_queue(error_queue));
+  Destinations destinations(root_, common_.config, common_.config_given);
+  GW_TRY_ASSIGN(Destination errors, open_target(root_, destinations, error_queue));
   GW_TRY_ASSIGN(const bool active, become_active());
   if (!active) return ExitCode::ok;
   GW_TRY_ASSIGN(DistributorReporter reporter, DistributorReporter::open(root_, settings_.endpoint));
-  HandOver hand_over(root_, settings_, std::move(ledger), std::move(errors), std::move(reporter),
-                     Destinations(root_, common_.config, common_.config_given));
+  HandOver hand_over(root_, settings_, std::move(ledger), std::move(errors), std::move(reporter), std::move(destinations));
   GW_TRY(hand_over.begin());
   hand_over.report();
   event(Level::info, was_standby_ ? "distributor-took-over" : "distributor-started",

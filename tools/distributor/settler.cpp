@@ -243,7 +243,7 @@ void Settler::set_return_address(Headers& headers) const {
 Result<void> Settler::refuse(Settled& settled, const Error& error) {
   ++refused_;
   left_over_ = true;
-  event(Level::warn, "refused", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", settled.info.seq}, {"reason", error.text}});
+  event(Level::warn, "refused", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", settled.info.seq}, {"reason", error.text}, {"traceparent", settled.traceparent}});
   if (settled.leaves && settled.outcome == "delayed-retry") return retry_here(settled);
   settled.outcome = settled.outcome.empty() ? "" : "given-back";
   settled.leaves = false;
@@ -389,7 +389,7 @@ void Settler::tell(const Settled& settled) {
   if (settled.outcome == "acked") {
     ++acked_;
     keep_times(settled);
-    event(Level::debug, "handled", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", info.seq}});
+    event(Level::debug, "handled", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", info.seq}, {"traceparent", settled.traceparent}});
   } else if (settled.outcome == "immediate-retry" || settled.outcome == "delayed-retry") {
     ++failed_;
     if (settled.leaves && options_.queue_times) options_.queue_times->sent_back();
@@ -399,9 +399,11 @@ void Settler::tell(const Settled& settled) {
            {"seq", info.seq},
            {"attempt", info.failures + 1},
            {"reason", settled.end.reason()},
-           {"next_try_at", format_rfc3339(std::max(settled.next.due_at_ms, settled.ended_at_ms))}});
+           {"next_try_at", format_rfc3339(std::max(settled.next.due_at_ms, settled.ended_at_ms))},
+           {"traceparent", settled.traceparent}});
   } else if (settled.outcome == "interrupted") {
-    event(Level::warn, "attempt-interrupted", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", info.seq}, {"reason", settled.end.reason()}});
+    event(Level::warn, "attempt-interrupted",
+          {{"queue", queue_.name()}, {"id", settled.id}, {"seq", info.seq}, {"reason", settled.end.reason()}, {"traceparent", settled.traceparent}});
   } else if (settled.to_errors && settled.outcome != "given-back") {
     ++to_error_queue_;
     const bool attempted = !settled.outcome.empty();
@@ -413,7 +415,8 @@ void Settler::tell(const Settled& settled) {
            {"seq", info.seq},
            {"attempt", info.failures + (attempted ? 1 : 0)},
            {"reason", settled.end.reason()},
-           {"error_queue", errors_.name()}});
+           {"error_queue", errors_.name()},
+           {"traceparent", settled.traceparent}});
   }
   if (!log_ || settled.outcome.empty()) return;
   JobLine line;

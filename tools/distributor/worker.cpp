@@ -12,9 +12,10 @@
 #include "control_receiver.hpp"
 #include "diag.hpp"
 #include "distributor_status.hpp"
+#include "open_target.hpp"
 #include "runner.hpp"
-#include "worker_settings.hpp"
 #include "units.hpp"
+#include "worker_settings.hpp"
 
 namespace gw::distributor {
 
@@ -48,6 +49,8 @@ class Worker {
  private:
   bool bounded() const { return settings_.once || settings_.drain; }
   bool stopping() const { return stopped_at_ms_ != 0; }
+  /// Of events about the worker itself: who runs it from cron wants to hear of what failed only.
+  Level level() const { return bounded() ? Level::debug : Level::info; }
   void stop(const char* why);
   void look_at_signals();
   void fail(Error error) {
@@ -283,7 +286,7 @@ bool Worker::master_has_more() {
 Result<ExitCode> Worker::result() {
   apart_.clear();
   if (enlistment_) enlistment_->leave();
-  event(Level::info, "worker-stopped",
+  event(level(), "worker-stopped",
         {{"queue", queue_.name()}, {"handled", settler_.acked()}, {"failed", settler_.failed()}, {"to_error_queue", settler_.to_error_queue()}});
   if (fatal_) return *std::move(fatal_);
   if (!bounded()) return ExitCode::ok;
@@ -307,7 +310,10 @@ Result<ExitCode> Worker::run(Runner& runner) {
   attempts_.tidy(queue_);
   if (enlistment_) GW_TRY(enlistment_->announce());
   if (!bounded()) GW_TRY(print_ready("ready"));
-  event(Level::info, "worker-started", {{"queue", queue_.name()}, {"capacity", settings_.capacity}, {"command", settings_.handler.program}});
+  if (enlistment_)
+    event(level(), "worker-enlisted",
+          {{"worker", enlistment_->worker()}, {"master", enlistment_->endpoint_address()}, {"capacity", settings_.capacity}, {"session", enlistment_->session()}});
+  event(level(), "worker-started", {{"queue", queue_.name()}, {"capacity", settings_.capacity}, {"command", settings_.handler.program}});
   for (;;) {
     look_at_signals();
     fill();
@@ -334,13 +340,6 @@ Result<std::unique_ptr<ScratchDir>> make_outboxes(const std::string& root) {
     return errno_error("create", path, errno);
   }
   return ScratchDir::create(path);
-}
-
-/// An error or audit queue: here it is made, elsewhere it must be there.
-Result<Destination> open_target(Root& root, Destinations& destinations, const std::string& text) {
-  GW_TRY_ASSIGN(Address address, parse_address(text));
-  if (is_here(address, root.machine())) GW_TRY(root.create_queue(address.queue));
-  return destinations.find(address);
 }
 
 // Counting is no reason not to work.

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# What a worker and a distributor tell, and whom: cron, an operator, a collector of traces.
+# shellcheck disable=SC2016 # the handlers' own variables
+# shellcheck source=tests/lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+trace=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+send() { printf '%s' "$2" | queue-inspect put "$1" -q "${@:3}" >/dev/null; }
+
+# --- a run that ends by itself says only what failed ----------------------------------------------------------------------------------
+queue-inspect create Q
+send Q fine
+run_ok distributor worker --queue Q --once -- cat
+same fine "$out"
+same '' "$err" 'a run that went well is silent'
+run_ok distributor worker --queue Q --drain -v -- cat
+like 'debug worker-stopped queue=Q handled=0' "$err"
+run_ok distributor worker --master Away --drain -- cat
+same '' "$err" 'with a master, too'
+
+# --- the reason of a failure keeps its lines; the trace goes along ------------------------------------------------------------------------
+send Q traced --id t1 --header "traceparent=$trace"
+run_exit 75 distributor worker --queue Q --once -- sh -c 'printf "first\nlast\n" >&2; exit 3'
+like "attempt-failed .*id=t1 .*reason=\"exit 3: first\\\\nlast\" .*traceparent=$trace\$" "$err"
+run_exit 1 distributor worker --queue Q --drain --retries 0 --immediate-retries 0 --log-format json -- sh -c 'exit 3'
+like "\"event\":\"attempt-failed\".*\"error_queue\":\"error\",\"traceparent\":\"$trace\"" "$err"
+send Q untraced
+run_ok distributor worker --queue Q --once -v -- true
+like 'debug handled ' "$err"
+unlike traceparent "$err" 'absent if the message has none'
+
+# --- a job log that cannot be made ----------------------------------------------------------------------------------------------------------
+run_exit 73 distributor worker --queue Q --once --joblog "$T/nowhere/log" -- true
+
+# --- an endpoint whose name is none -----------------------------------------------------------------------------------------------------------
+run_exit 64 distributor run --endpoint 'a b'
+like "'a b' is not a queue name" "$err"
+
+# --- foreign messages of the control queue may go to another machine ---------------------------------------------------------------------------
+cat >config.xml <<'X'
+<gatepost><Machines><Machine Name="vm2" Address="http://127.0.0.1:9/machine/"/></Machines></gatepost>
+X
+run_exit 64 distributor run --endpoint E --error-queue error@nowhere --config config.xml
+start_daemon run distributor run -v --endpoint E --error-queue error@vm2 --config config.xml
+send E.distributor.control hello --id foreign
+in_outbox() { queue-inspect list machine.vm2 --json 2>/dev/null | grep -q '"id":"foreign".*"Gatepost.DestinationQueue":"error"'; }
+wait_until 5 in_outbox
+like 'control-message-foreign .*id=foreign .*error_queue=error@vm2' "$(cat run.err)"
+
+# --- who stops is not called dead; who is killed is ------------------------------------------------------------------------------------------------
+registered() { distributor status | grep -q "^$1@.* $2 "; }
+for _ in 1 2 3 4 5; do
+  start_daemon W distributor worker --master E --queue W -- cat
+  wait_until 5 registered W ready
+  stop_daemon W
+done
+wait_until 5 registered W dead
+unlike worker-died "$(cat run.err)" 'workers that stopped'
+start_daemon K distributor worker --master E --queue K -- cat
+wait_until 5 registered K ready
+kill_daemon K
+since=$(date +%s%3N)
+wait_until 5 registered K dead
+check 'a death is known within a second' [ $(($(date +%s%3N) - since)) -lt 1000 ]
+like 'worker-died .*worker=K@' "$(cat run.err)"
+
+# --- each hand-out of a traced message says so ------------------------------------------------------------------------------------------------------
+send E traced --header "traceparent=$trace"
+run_ok distributor worker --master E --queue W --drain -- true
+like "debug forwarded .*traceparent=$trace\$" "$(grep forwarded run.err)"
+stop_daemon run
+done_testing
