@@ -102,6 +102,10 @@ void HandlingTimes::handled(double critical_s, double processing_s) {
 void HandlingTimes::gave_up() { file_->gave_up.fetch_add(1, std::memory_order_relaxed); }
 void HandlingTimes::sent_back() { file_->sent_back.fetch_add(1, std::memory_order_relaxed); }
 
+void count_given_up(const std::string& root_path, const std::string& queue) {
+  if (auto times = HandlingTimes::open(root_path, queue)) (*times)->gave_up();
+}
+
 Result<std::optional<HandlingSummary>> read_handling_times(const std::string& root_path, const std::string& queue) {
   const std::string path = path_of(root_path, queue);
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));

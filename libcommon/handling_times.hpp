@@ -57,6 +57,9 @@ class HandlingTimes {
   File* file_;
 };
 
+/// HandlingTimes::gave_up() for those who do not keep one open. What fails is not told: nothing but a count is lost.
+void count_given_up(const std::string& root_path, const std::string& queue);
+
 /// nullopt: no worker has ever taken from this queue.
 Result<std::optional<HandlingSummary>> read_handling_times(const std::string& root_path, const std::string& queue);
 

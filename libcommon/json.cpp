@@ -93,8 +93,12 @@ JsonObject& JsonObject::add(std::string_view name, bool value) { return add_raw(
 
 JsonObject& JsonObject::add(std::string_view name, double value) {
   if (!std::isfinite(value)) return *this;  // absent means unknown
+  // Seconds and rates: what lies behind the millionths was never measured.
+  constexpr double exact_max = 1e9;
+  if (std::fabs(value) < exact_max) value = std::round(value * 1e6) / 1e6 + 0.0;  // no -0
   char buffer[32];
-  auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
+  auto [end, error] = std::fabs(value) < exact_max ? std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed)
+                                                   : std::to_chars(buffer, buffer + sizeof buffer, value);
   return add_raw(name, std::string_view(buffer, static_cast<size_t>(end - buffer)));
 }
 

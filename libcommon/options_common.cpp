@@ -317,7 +317,8 @@ class Reader {
       } catch (const CLI::ConversionError&) {
         return usage("'" + known.values.back() + "' is not a value of " + shown_name(option) + ": expected " + option->get_type_name());
       } catch (const CLI::Error& error) {
-        return usage(shown_name(option) + ": " + error.what());
+        const std::string name = shown_name(option), what = error.what();  // which may begin with the name
+        return usage(what.starts_with(name + ":") ? what : name + ": " + what);
       }
     }
     return {};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "handling_times.hpp"
 #include "units.hpp"
 
 namespace gw {
@@ -83,6 +84,7 @@ Result<void> Observer::look_at_queues(Overview& overview) {
     auto queue = root_.queue(name);
     if (!queue) continue;  // removed in between
     GW_TRY_ASSIGN(QueueStatus status, queue->status());
+    add_final_failures(root_.path(), status);
     QueueView& view = overview.queues.emplace_back();
     view.status = std::move(status);
     remember(view, monotonic_ms());
@@ -177,6 +179,10 @@ std::string queue_flags(const QueueStatus& status) {
   if (status.config.journal) add("journal");
   if (!status.hold_reason.empty() && !(status.takes_on && status.puts_on)) text += " (" + status.hold_reason + ")";
   return text;
+}
+
+void add_final_failures(const std::string& root_path, QueueStatus& status) {
+  if (auto left = read_handling_times(root_path, status.name); left && *left) status.failed_total += (*left)->gave_up + (*left)->sent_back;
 }
 
 JsonObject queue_json(const QueueStatus& status, const std::string& machine, int64_t now_ms) {

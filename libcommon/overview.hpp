@@ -109,6 +109,8 @@ class Observer {
   std::map<std::string, Failures, std::less<>> failures_;
 };
 
+/// Adds the failed attempts after which a message left the queue, which the queue itself does not know.
+void add_final_failures(const std::string& root_path, QueueStatus& status);
 /// A queue as `queue-inspect list --json` prints it.
 JsonObject queue_json(const QueueStatus& status, const std::string& machine, int64_t now_ms);
 /// takes-off, puts-off, corrupt=N, journal and the reason of a hold; "" if there is nothing to say.

@@ -272,31 +272,41 @@ Result<std::optional<std::pair<MessageInfo, Message>>> Selection::read_message(c
 
 Result<bool> Selection::matches(const Queue& queue, Selected& candidate, Read read, int64_t now) {
   const MessageInfo& info = candidate.info;
-  bool by_seq = seqs_.count(info.seq) > 0;
+  const bool by_seq = seqs_.count(info.seq) > 0;
   if (ids_.empty() && !seqs_.empty() && !by_seq) return false;
-  for (const Expression& e : where_)
-    if (!e.needs_message()) {
-      GW_TRY_ASSIGN(bool yes, e.matches(info, nullptr, now));
-      if (!yes) return false;
-    }
-  bool look = read == Read::always || (!ids_.empty() && !by_seq) || !group_.empty() ||
-              std::any_of(where_.begin(), where_.end(), [](const Expression& e) { return e.needs_message(); });
-  if (look && !candidate.message) {
+  auto load = [&]() -> Result<bool> {  // false: gone meanwhile, or damaged
+    if (candidate.message) return true;
     GW_TRY_ASSIGN(auto found, read_message(queue, info.seq));
-    if (!found) return false;  // gone meanwhile, or damaged
-    candidate.message = std::move(found->second);
-  }
+    if (found) candidate.message = std::move(found->second);
+    return candidate.message.has_value();
+  };
+  // What was named first: it is there, whether or not the expressions hold for it.
   if (by_seq) seqs_seen_.insert(info.seq);
-  if (!ids_.empty() && candidate.message && ids_.count(candidate.message->id()))
-    ids_seen_.insert(candidate.message->id());
-  else if (!ids_.empty() && !by_seq)
-    return false;
-  for (const Expression& e : where_)
-    if (e.needs_message()) {
-      GW_TRY_ASSIGN(bool yes, e.matches(info, &*candidate.message, now));
+  if (!ids_.empty()) {
+    GW_TRY_ASSIGN(bool there, load());
+    if (!there) return false;
+    const bool by_id = ids_.count(candidate.message->id()) > 0;
+    if (by_id) ids_seen_.insert(candidate.message->id());
+    if (!by_id && !by_seq) return false;
+  }
+  auto holds = [&](bool with_message) -> Result<bool> {
+    for (const Expression& e : where_) {
+      if (e.needs_message() != with_message) continue;
+      GW_TRY_ASSIGN(bool yes, e.matches(info, candidate.message ? &*candidate.message : nullptr, now));
       if (!yes) return false;
     }
-  return group_.empty() || failure_group(*candidate.message) == group_;
+    return true;
+  };
+  // Then what can be answered without reading the message.
+  GW_TRY_ASSIGN(bool yes, holds(false));
+  if (!yes) return false;
+  const bool look = read == Read::always || !group_.empty() || std::any_of(where_.begin(), where_.end(), [](const Expression& e) { return e.needs_message(); });
+  if (look) {
+    GW_TRY_ASSIGN(bool there, load());
+    if (!there) return false;
+    GW_TRY_ASSIGN(yes, holds(true));
+  }
+  return yes && (group_.empty() || failure_group(*candidate.message) == group_);
 }
 
 /// A few ids: only what they stand in is read.

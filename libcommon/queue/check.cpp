@@ -4,12 +4,13 @@
 #include <sys/stat.h>
 
 #include "../hash.hpp"
+#include "../queue_check.hpp"
 #include "../units.hpp"
 #include "impl.hpp"
 
 namespace gw::queue_detail {
 
-void QueueImpl::check(bool repair, std::vector<Root::Finding>& findings) {
+void QueueImpl::check(bool repair, std::vector<Root::Finding>& findings, const std::function<void()>& checked_one) {
   auto report = [&](const char* kind, std::string detail, bool repaired) { findings.push_back({name_, kind, std::move(detail), repaired}); };
   static const std::set<std::string> known = {"meta", "q.v", "bad"};
   for (auto& file : list_dir(dir_.get())) {
@@ -44,6 +45,7 @@ void QueueImpl::check(bool repair, std::vector<Root::Finding>& findings) {
         report("undecided", "message :" + std::to_string(seq) + " was staged by a process that is gone, and its de-duplication store is missing: restore '" + root_.path() + "/dedup'", false);
     }
     if (state != State::ready && state != State::deferred) return true;
+    checked_one();
     uint64_t where = segment->entry(seq).where.load();
     auto loaded = load(*segment, seq, where);
     if (loaded) check_blobs((*loaded)->frame, seq, repair, findings);
@@ -95,7 +97,7 @@ void QueueImpl::check_blobs(const Frame& frame, uint64_t seq, bool repair, std::
   }
 }
 
-Result<Root::CheckReport> RootImpl::check(bool repair) {
+Result<Root::CheckReport> RootImpl::check(bool repair, const std::function<void()>& checked_one) {
   Root::CheckReport report;
   if (auto recovered = recover_dead_owners(true); !recovered) report.findings.push_back({"", "owner-not-recovered", recovered.error().text, false});
   for (auto& file : list_dir(queues_.get())) {
@@ -124,7 +126,7 @@ Result<Root::CheckReport> RootImpl::check(bool repair) {
       if (q.error().code != ExitCode::no_input) report.findings.push_back({name, "damaged", q.error().text, false});
       continue;
     }
-    (*q)->check(repair, report.findings);
+    (*q)->check(repair, report.findings, checked_one);
     auto status = (*q)->status();
     if (!status) {
       report.findings.push_back({name, "unreadable", status.error().text, false});
@@ -138,3 +140,9 @@ Result<Root::CheckReport> RootImpl::check(bool repair) {
 }
 
 }  // namespace gw::queue_detail
+
+namespace gw {
+
+Result<Root::CheckReport> check_root(Root& root, bool repair, const std::function<void()>& checked_one) { return root.impl().check(repair, checked_one); }
+
+}  // namespace gw

@@ -212,7 +212,7 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   /// Removes finished segments, punches finished ranges, shrinks the tail of an idle queue.
   /// `idle`: down to the size of an idle queue; `everything`: also looks behind the head.
   Result<void> maintain(bool idle, bool everything = false);
-  void check(bool repair, std::vector<Root::Finding>& findings);
+  void check(bool repair, std::vector<Root::Finding>& findings, const std::function<void()>& checked_one);
   void check_blobs(const Frame& frame, uint64_t seq, bool repair, std::vector<Root::Finding>& findings) const;
   /// Visits what live messages from `from` on own below bodies/; only those that own something.
   struct Owner {
@@ -263,6 +263,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<size_t> append_some(std::vector<DraftFrame>& drafts, size_t from, Appended& into);
   void mark_bad(const Segment& segment, uint64_t seq, const std::string& why);
   Result<void> write_meta(MetaRecord& meta);
+  Result<void> settle_settings(const MetaRecord& seen);
+  void show_settings(const MetaRecord& meta);
   void punch(Segment& segment);
   bool finished_all(const Segment& segment) const;
   /// Is the tail's unwritten or finished space more than the promise on disk space allows (idle: more than an idle queue needs)?
@@ -271,7 +273,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   void unlink_segment(uint64_t base);
   Result<bool> staged_decision(const Segment& segment, uint64_t seq);
   Result<void> withdraw_id(const Frame& frame, uint64_t seq);
-  MessageInfo info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame) const;
+  /// `now`: root time. What was deferred and is due is ready.
+  MessageInfo info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame, int64_t now) const;
   template <class Visit>
   Result<void> each_word(uint64_t from, Visit&& visit) const;
   Result<void> visit_words(uint64_t from, const std::function<bool(const SegmentPtr&, uint64_t seq, uint64_t word, uint64_t claim)>& visit) const;
@@ -410,7 +413,8 @@ class RootImpl {
   size_t try_recover(bool force);
   Result<void> boot_recovery();
   Result<void> maintain(bool closing);
-  Result<Root::CheckReport> check(bool repair);
+  /// `checked_one`: called for each message.
+  Result<Root::CheckReport> check(bool repair, const std::function<void()>& checked_one);
 
   Result<std::optional<UniqueFd>> try_singleton(std::string_view name, int* owner_pid);
   Root::SingletonInfo singleton(std::string_view name) const;

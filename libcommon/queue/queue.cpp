@@ -137,6 +137,8 @@ void Root::sweep_blobs() { impl_->sweep_due_blobs(); }
 Result<void> Root::maintain() { return impl_->maintain(false); }
 Result<std::optional<UniqueFd>> Root::try_singleton(std::string_view name, int* owner_pid) { return impl_->try_singleton(name, owner_pid); }
 Root::SingletonInfo Root::singleton(std::string_view name) const { return impl_->singleton(name); }
-Result<Root::CheckReport> Root::check(bool repair) { return impl_->check(repair); }
+Result<Root::CheckReport> Root::check(bool repair) {
+  return impl_->check(repair, [] {});
+}
 
 }  // namespace gw

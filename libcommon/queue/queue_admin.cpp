@@ -121,7 +121,32 @@ Result<std::shared_ptr<QueueImpl>> QueueImpl::open(RootImpl& root, const std::st
     queue->recover_lock_->unlock();
     GW_TRY(done);
   }
+  GW_TRY(queue->settle_settings(meta));
   return queue;
+}
+
+/// Who was killed in the middle of hold() or configure() left what all processes look at behind what is durable and told by status().
+Result<void> QueueImpl::settle_settings(const MetaRecord& seen) {
+  auto agree = [this](const MetaRecord& meta) {
+    QueueShared& q = shared();
+    return (q.takes_off.load() != 0) == (meta.takes_off != 0) && (q.puts_off.load() != 0) == (meta.puts_off != 0) && q.max_bytes.load() == meta.max_bytes;
+  };
+  if (agree(seen)) return {};
+  maintenance_lock_->lock();
+  auto meta = read_meta();  // perhaps somebody was in the middle of it, and alive
+  const bool late = meta && !agree(*meta);
+  if (late) show_settings(*meta);
+  maintenance_lock_->unlock();
+  if (late) ring();
+  return meta ? Result<void>() : Result<void>(std::move(meta).error());
+}
+
+/// To all processes. Under the maintenance lock.
+void QueueImpl::show_settings(const MetaRecord& meta) {
+  QueueShared& q = shared();
+  q.takes_off.store(meta.takes_off);
+  q.puts_off.store(meta.puts_off);
+  q.max_bytes.store(meta.max_bytes);
 }
 
 Result<void> QueueImpl::hold(bool takes_on, bool puts_on, const std::string& reason) {
@@ -133,8 +158,7 @@ Result<void> QueueImpl::hold(bool takes_on, bool puts_on, const std::string& rea
     memset(meta.hold_reason, 0, sizeof meta.hold_reason);
     if (!takes_on || !puts_on) memcpy(meta.hold_reason, reason.data(), std::min(reason.size(), sizeof meta.hold_reason - 1));
     GW_TRY(write_meta(meta));
-    shared().takes_off.store(meta.takes_off);
-    shared().puts_off.store(meta.puts_off);
+    show_settings(meta);
     return {};
   };
   auto done = change();
@@ -150,7 +174,7 @@ Result<void> QueueImpl::configure(const QueueConfig& config) {
     meta.max_bytes = config.max_bytes;
     meta.journal = config.journal;
     GW_TRY(write_meta(meta));
-    shared().max_bytes.store(meta.max_bytes);
+    show_settings(meta);
     return {};
   };
   auto done = change();

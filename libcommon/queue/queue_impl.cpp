@@ -241,13 +241,14 @@ Result<Message> QueueImpl::to_message(const Loaded& loaded) const {
   return message;
 }
 
-MessageInfo QueueImpl::info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame) const {
+MessageInfo QueueImpl::info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame, int64_t now) const {
   MessageInfo info;
   info.seq = seq;
   State state = segment.state(word);
   bool claimed = claim_incarnation(claim) != 0;
-  info.state = claimed ? MessageState::claimed : state == State::deferred ? MessageState::deferred : MessageState::ready;
-  if (state == State::deferred) info.due_at_ms = root_.to_wall_time(word_due(word));
+  const bool deferred = state == State::deferred && (claimed || word_due(word) > now);
+  info.state = claimed ? MessageState::claimed : deferred ? MessageState::deferred : MessageState::ready;
+  if (deferred) info.due_at_ms = root_.to_wall_time(word_due(word));
   info.failures = word_failures(word);
   info.deliveries = claim_deliveries(claim);
   if (claimed) {
@@ -301,7 +302,7 @@ std::optional<Claim> QueueImpl::try_claim(const SegmentPtr& segment, uint64_t se
   state->segment = segment;
   state->seq = seq;
   state->claim = mine;
-  state->info = info_of(*segment, seq, word, mine, &(*loaded)->frame);
+  state->info = info_of(*segment, seq, word, mine, &(*loaded)->frame, now);
   state->message = *std::move(message);
   if (!keep_expired && root_.expired(state->info)) {
     drop_expired(*state);
@@ -595,19 +596,19 @@ Result<void> QueueImpl::visit_words(uint64_t from, const std::function<bool(cons
 }
 
 Result<void> QueueImpl::scan(const std::function<bool(const MessageInfo&)>& visit, uint64_t from_seq) const {
-  root_.clock();
+  const int64_t now = root_.clock_ms();
   return visit_words(from_seq, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t claim) {
     State state = segment->state(word);
     if (state != State::ready && state != State::deferred) return true;
     auto loaded = load(*segment, seq, segment->entry(seq).where.load(std::memory_order_relaxed));
-    MessageInfo info = info_of(*segment, seq, word, claim, loaded ? &(*loaded)->frame : nullptr);
+    MessageInfo info = info_of(*segment, seq, word, claim, loaded ? &(*loaded)->frame : nullptr, now);
     return visit(info);
   });
 }
 
 Result<std::optional<std::pair<MessageInfo, Message>>> QueueImpl::read(uint64_t seq) const {
   using Found = std::optional<std::pair<MessageInfo, Message>>;
-  root_.clock();
+  const int64_t now = root_.clock_ms();
   if (seq < shared().head_base.load() || seq == 0 || seq >= shared().log.durable.load()) return Found();
   auto segment = segment_of(seq);
   if (!segment) {
@@ -622,15 +623,14 @@ Result<std::optional<std::pair<MessageInfo, Message>>> QueueImpl::read(uint64_t 
   auto message = to_message(*loaded);
   if (!message) {
     // Acked between our look and our open: then it is simply gone.
-    State now = (*segment)->state((*segment)->entry(seq).word.load(std::memory_order_acquire));
-    if (now == State::done) return Found();
+    if ((*segment)->state((*segment)->entry(seq).word.load(std::memory_order_acquire)) == State::done) return Found();
     return std::move(message).error();
   }
-  return Found(std::in_place, info_of(**segment, seq, word, claim, &loaded->frame), *std::move(message));
+  return Found(std::in_place, info_of(**segment, seq, word, claim, &loaded->frame, now), *std::move(message));
 }
 
 Result<QueueStatus> QueueImpl::status() const {
-  root_.clock();
+  const int64_t now = root_.clock_ms();
   QueueShared& q = shared();
   QueueStatus status;
   status.name = name_;
@@ -644,7 +644,7 @@ Result<QueueStatus> QueueImpl::status() const {
       case State::ready:
       case State::deferred:
         if (claim_incarnation(claim) != 0) status.claimed++;
-        else if (segment->state(word) == State::deferred) status.deferred++;
+        else if (segment->state(word) == State::deferred && word_due(word) > now) status.deferred++;
         else {
           status.ready++;
           if (!first_ready) first_ready = seq;

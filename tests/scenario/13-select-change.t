@@ -83,7 +83,7 @@ exec 7<pipe
 claimed() { queue-inspect list Sales big --json | grep -q '"state":"claimed".*"owner_pid":[1-9]'; }
 wait_until 10 claimed
 run_exit 1 queue-inspect move Sales error big -v
-same $':7\tskipped\terror' "$out"
+same $'big\tskipped\terror' "$out"
 run_exit 1 queue-inspect purge Sales big
 kill_daemon holder
 exec 7<&-

@@ -37,7 +37,7 @@ like '^Note: 100%25 "quoted"$' "$(cat unpacked/Sales/1.headers)"
 
 # Into a new root.
 run_exit 66 import copy all.tar
-run_ok import copy all.tar --create
+run_ok import copy all.tar --create -v
 like 'stored=7' "$err"
 same "$before" "$(summary copy Sales)" "the same messages in the same order"
 same "$(summary root Other)" "$(summary copy Other)"

@@ -15,6 +15,12 @@ TEST_CASE("json: an object in the order of its members") {
   CHECK(JsonObject().str() == "{}");
 }
 
+TEST_CASE("numbers that are not whole have six places at most") {
+  JsonObject object;
+  object.add("mean", 0.1 + 0.2).add("tiny", 1e-9).add("minus", -1e-9).add("third", 1.0 / 3).add("whole", 3.0).add("large", 1.5e12).add("huge", 1e300).add("none", 0.0 / 0.0);
+  CHECK(object.str() == R"({"mean":0.3,"tiny":0,"minus":0,"third":0.333333,"whole":3,"large":1.5e+12,"huge":1e+300})");
+}
+
 TEST_CASE("json: what is not UTF-8 is replaced, and the result can be read") {
   for (const char* bad : {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80"}) {
     CAPTURE(bad);

@@ -223,7 +223,7 @@ Result<ExitCode> export_queues(const Options& options, const CommonOptions& comm
   Exporter exporter(*root, common.quiet);
   GW_TRY_ASSIGN(ExitCode code, options.queue.empty() ? exporter.whole_root() : exporter.one_queue(options.queue, selection));
   GW_TRY(exporter.finish());
-  event(Level::info, "exported", {{"queues", exporter.queues}, {"messages", exporter.count}});
+  event(Level::debug, "exported", {{"queues", exporter.queues}, {"messages", exporter.count}});
   return code;
 }
 

@@ -3,12 +3,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <map>
-#include <set>
 #include <sstream>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "archive_blobs.hpp"
 #include "archive_reader.hpp"
@@ -16,6 +15,7 @@
 #include "commands.hpp"
 #include "diag.hpp"
 #include "hash.hpp"
+#include "put_notes.hpp"
 #include "support.hpp"
 #include "terminal.hpp"
 #include "units.hpp"
@@ -55,11 +55,20 @@ Result<UniqueFd> seekable_stdin() {
   return spool;
 }
 
+/// An id in 16 bytes: a queue may hold millions of them.
+using IdHash = std::array<unsigned char, 16>;
+
+IdHash hash_of(std::string_view id) {
+  IdHash hash;
+  const Sha256 digest = sha256(id);
+  std::copy_n(digest.begin(), hash.size(), hash.begin());
+  return hash;
+}
+
 /// Messages that were exported twice because they moved to another queue meanwhile: only the last place counts.
 class Moved {
  public:
   void root(int64_t exported_at_ms) { exported_at_ms_ = exported_at_ms; }
-  void message(const ArchivedMessage& one) { places_[std::string(one.headers.get(header::message_id))].push_back({one.queue, one.seq, one.put_at_ms}); }
   /// The text of +root/gone.
   Result<void> gone(const std::string& text) {
     std::istringstream lines(text);
@@ -67,14 +76,18 @@ class Moved {
     for (uint64_t from = 0, to = 0; lines >> queue >> from >> to;) gone_[queue][from] = to;
     return lines.eof() ? Result<void>() : Result<void>(bad_member("+root/gone", "not lines of a queue and two numbers"));
   }
+  /// Can there be any? Then message() wants to see all of the archive.
+  bool possible() const { return exported_at_ms_ != 0 && !gone_.empty(); }
+  void message(const ArchivedMessage& one) {
+    if (one.put_at_ms >= exported_at_ms_) places_[hash_of(one.headers.get(header::message_id))].push_back({one.queue, one.seq, one.put_at_ms});
+  }
   /// Was it put into another queue during the export, and had it left this one?
   bool elsewhere(const ArchivedMessage& one) const {
-    if (exported_at_ms_ == 0 || !is_gone(one.queue, one.seq)) return false;
-    auto places = places_.find(std::string(one.headers.get(header::message_id)));
+    if (!possible() || !is_gone(one.queue, one.seq)) return false;
+    auto places = places_.find(hash_of(one.headers.get(header::message_id)));
     if (places == places_.end()) return false;
     for (const Place& other : places->second) {
-      if (other.queue == one.queue && other.seq == one.seq) continue;
-      if (other.put_at_ms < exported_at_ms_ || other.put_at_ms < one.put_at_ms) continue;
+      if ((other.queue == one.queue && other.seq == one.seq) || other.put_at_ms < one.put_at_ms) continue;
       if (other.put_at_ms > one.put_at_ms || !is_gone(other.queue, other.seq)) return true;
     }
     return false;
@@ -94,7 +107,25 @@ class Moved {
   }
   int64_t exported_at_ms_ = 0;
   std::map<std::string, std::map<uint64_t, uint64_t>> gone_;
-  std::unordered_map<std::string, std::vector<Place>> places_;
+  std::map<IdHash, std::vector<Place>> places_;  // of those that were put after the export began
+};
+
+/// The ids that were in a queue before the import.
+class PresentIds {
+ public:
+  Result<void> read(const Queue& queue) {
+    GW_TRY(queue.scan([&](const MessageInfo& info) {
+      auto message = queue.read(info.seq);
+      if (message && *message) ids_.push_back(hash_of((*message)->second.id()));
+      return true;
+    }));
+    std::sort(ids_.begin(), ids_.end());
+    return {};
+  }
+  bool contains(std::string_view id) const { return !ids_.empty() && std::binary_search(ids_.begin(), ids_.end(), hash_of(id)); }
+
+ private:
+  std::vector<IdHash> ids_;
 };
 
 class Importer {
@@ -105,7 +136,7 @@ class Importer {
   Result<void> run(int fd) {
     GW_TRY(look_through(fd));
     GW_TRY(open_queues());
-    GW_TRY(note_present());
+    for (const auto& [name, queue] : queues_) GW_TRY(present_[name].read(queue));
     // Before the messages: from here on a sender that tries again is told that it has been done.
     if (whole_root()) GW_TRY(state_.restore(root_));
     GW_TRY(hold_queues(false));
@@ -145,20 +176,20 @@ class Importer {
       return in_gone ? Result<void>() : state_.write(bytes);
     };
     visitor.on_state_end = [&] { return in_gone ? moved_.gone(gone) : state_.end(); };
-    visitor.on_blob = [](const std::string&) -> Result<void> { return {}; };
-    visitor.on_blob_bytes = [](std::string_view) -> Result<void> { return {}; };
-    visitor.on_blob_end = []() -> Result<void> { return {}; };
-    visitor.on_body = [] {};
-    visitor.on_body_bytes = [](std::string_view) -> Result<void> { return {}; };
     visitor.on_message = [this](ArchivedMessage&& entry) -> Result<void> {
-      const std::string& name = target_name(entry.queue);
-      moved_.message(entry);
-      configs_.try_emplace(name);
-      ids_[name].emplace(entry.headers.get(header::message_id));
+      configs_.try_emplace(target_name(entry.queue));
       ++total_;
       return {};
     };
-    return ArchiveReader::read(fd, visitor);
+    GW_TRY(ArchiveReader::read(fd, visitor));
+    if (!whole_root() || !moved_.possible()) return {};
+    // What had left its queue is told at the end. Where it went is of interest only then.
+    ArchiveReader::Visitor again;
+    again.on_message = [this](ArchivedMessage&& entry) -> Result<void> {
+      moved_.message(entry);
+      return {};
+    };
+    return ArchiveReader::read(fd, again);
   }
 
   Result<void> open_queues() {
@@ -185,30 +216,10 @@ class Importer {
     return {};
   }
 
-  // Messages that are in the queue still must not come to be there twice.
-  Result<void> note_present() {
-    for (auto& [name, wanted] : ids_) {
-      const Queue& queue = queues_[name];
-      auto& present = present_[name];
-      GW_TRY(queue.scan([&](const MessageInfo& info) {
-        auto message = queue.read(info.seq);
-        if (message && *message && wanted.count((*message)->second.id())) present.insert((*message)->second.id());
-        return true;
-      }));
-    }
-    ids_.clear();
-    return {};
-  }
-
   Result<void> store_all(int fd) {
     Progress progress("imported", total_, common_.quiet ? Progress::Show::never : Progress::Show::if_terminal);
     std::optional<BodyWriter> body;
     ArchiveReader::Visitor visitor;
-    visitor.on_queue = [](const std::string&, const QueueConfig&, const ArchivedHold&) -> Result<void> { return {}; };
-    visitor.on_root = [](const std::string&, int64_t) -> Result<void> { return {}; };
-    visitor.on_state = [](const std::string&) -> Result<void> { return {}; };
-    visitor.on_state_bytes = [](std::string_view) -> Result<void> { return {}; };
-    visitor.on_state_end = []() -> Result<void> { return {}; };
     visitor.on_blob = [&](const std::string& header) { return blobs_.begin(header); };
     visitor.on_blob_bytes = [&](std::string_view bytes) { return blobs_.write(bytes); };
     visitor.on_blob_end = [&] { return blobs_.end(); };
@@ -229,7 +240,7 @@ class Importer {
     std::string id(entry.headers.get(header::message_id));
     const bool moved = whole_root() && moved_.elsewhere(entry);
     blobs_.rename(entry.headers);
-    if (moved || present_[name].count(id)) {
+    if (moved || present_[name].contains(id)) {
       existed += moved ? 0 : 1;
       if (transactions_.empty()) blobs_.release();
       return {};
@@ -242,8 +253,10 @@ class Importer {
     // there before, and was handled, does not come again.
     std::string key = id + " " + entry.queue + ":" + std::to_string(entry.seq) + " " + entry.put_at;
     how.dedup = DedupKey{std::string(local_dedup_store), "import " + name, hex(bytes_of(sha256(key))), entry.body_sha256, 0};
+    Message message{std::move(entry.headers), std::move(body)};
+    notes_.push_back(note_put(queues_[name], message));
     transactions_.emplace_back();
-    transactions_.back().put(queues_[name], Message{std::move(entry.headers), std::move(body)}, std::move(how));
+    transactions_.back().put(queues_[name], std::move(message), std::move(how));
     members_.push_back(std::move(entry.member));
     if (transactions_.size() >= batch_messages || blobs_.held() >= held_blobs_max) return flush();
     return {};
@@ -252,7 +265,11 @@ class Importer {
   Result<void> flush() {
     auto results = root_.commit_all(std::exchange(transactions_, {}));
     auto members = std::exchange(members_, {});
+    auto notes = std::exchange(notes_, {});
     blobs_.release();
+    for (size_t i = 0; i < results.size(); ++i)
+      if (results[i] && results[i]->puts.at(0).outcome == PutOutcome::stored) tell(notes[i], results[i]->puts[0].seq);
+    root_.journal().write();
     for (size_t i = 0; i < results.size(); ++i) {
       if (!results[i]) {
         Error error = std::move(results[i]).error();
@@ -266,19 +283,26 @@ class Importer {
     return {};
   }
 
+  void tell(const PutNote& note, uint64_t seq) {
+    JournalLine line = note.line(Happened::stored, seq);
+    line.reason = "by 'queue-inspect import'";
+    root_.journal().add(line);
+  }
+
   Root& root_;
   const Options& options_;
   const CommonOptions& common_;
   uint64_t total_ = 0;
   std::map<std::string, QueueConfig> configs_;
   std::map<std::string, Queue> queues_;
-  std::map<std::string, std::unordered_set<std::string>> ids_, present_;
+  std::map<std::string, PresentIds> present_;
   std::map<std::string, ArchivedHold> holds_;
   Moved moved_;
   ArchivedState state_;
   ImportedBlobs blobs_;  // of what is in transactions_
   std::vector<Transaction> transactions_;
   std::vector<std::string> members_;
+  std::vector<PutNote> notes_;
 };
 
 }  // namespace
@@ -295,7 +319,7 @@ Result<ExitCode> import_queues(const Options& options, const CommonOptions& comm
   if (!importer.machine.empty() && importer.machine != root->machine())
     event(Level::info, "other-machine", {{"exported_on", importer.machine}, {"this_one", root->machine()},
                                          {"hint", "addresses in the messages name the first; if this machine takes its place, put that name into " + root->path() + "/machine"}});
-  event(Level::info, "imported", {{"stored", importer.stored}, {"already_there", importer.existed}});
+  event(importer.existed > 0 ? Level::info : Level::debug, "imported", {{"stored", importer.stored}, {"already_there", importer.existed}});
   return ExitCode::ok;
 }
 

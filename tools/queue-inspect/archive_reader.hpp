@@ -60,18 +60,19 @@ Error bad_member(const std::string& member, const std::string& what);
 /// Reads one archive; what to do with it is up to the caller.
 class ArchiveReader {
  public:
+  /// What is not asked for is read and checked all the same.
   struct Visitor {
-    std::function<Result<void>(const std::string& queue, const QueueConfig&, const ArchivedHold&)> on_queue;
-    std::function<Result<void>(const std::string& header)> on_blob;
-    std::function<Result<void>(std::string_view)> on_blob_bytes;
-    std::function<Result<void>()> on_blob_end;
-    std::function<void()> on_body;
-    std::function<Result<void>(std::string_view)> on_body_bytes;
-    std::function<Result<void>(ArchivedMessage&&)> on_message;
-    std::function<Result<void>(const std::string& machine, int64_t exported_at_ms)> on_root;
-    std::function<Result<void>(const std::string& path)> on_state;
-    std::function<Result<void>(std::string_view)> on_state_bytes;
-    std::function<Result<void>()> on_state_end;  ///< the bytes are those that were exported
+    std::function<Result<void>(const std::string& queue, const QueueConfig&, const ArchivedHold&)> on_queue = [](const auto&...) { return Result<void>(); };
+    std::function<Result<void>(const std::string& header)> on_blob = [](const auto&) { return Result<void>(); };
+    std::function<Result<void>(std::string_view)> on_blob_bytes = [](std::string_view) { return Result<void>(); };
+    std::function<Result<void>()> on_blob_end = [] { return Result<void>(); };
+    std::function<void()> on_body = [] {};
+    std::function<Result<void>(std::string_view)> on_body_bytes = [](std::string_view) { return Result<void>(); };
+    std::function<Result<void>(ArchivedMessage&&)> on_message = [](ArchivedMessage&&) { return Result<void>(); };
+    std::function<Result<void>(const std::string& machine, int64_t exported_at_ms)> on_root = [](const auto&...) { return Result<void>(); };
+    std::function<Result<void>(const std::string& path)> on_state = [](const auto&) { return Result<void>(); };
+    std::function<Result<void>(std::string_view)> on_state_bytes = [](std::string_view) { return Result<void>(); };
+    std::function<Result<void>()> on_state_end = [] { return Result<void>(); };  ///< the bytes are those that were exported
   };
 
   /// From the beginning of `fd`. bad_data: not such an archive, damaged or cut off, naming the member.

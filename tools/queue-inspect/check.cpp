@@ -1,9 +1,13 @@
 // check: is everything as it should be?
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "commands.hpp"
+#include "queue_check.hpp"
 #include "support.hpp"
 #include "table.hpp"
+#include "terminal.hpp"
 #include "units.hpp"
 
 namespace gw::inspect {
@@ -38,12 +42,27 @@ void print_balance(const QueueStatus& s, const CommonOptions& common) {
       n(s.acks_total) + (s.bad > 0 ? " + corrupt " + n(s.bad) : "") + (balanced(s) ? "" : "  NOT BALANCED") + "\n");
 }
 
+uint64_t live_messages(Root& root) {
+  uint64_t total = 0;
+  if (auto names = root.list_queues())
+    for (const std::string& name : *names)
+      if (auto queue = root.queue(name))  // what is wrong with others is told by the check
+        if (auto status = queue->status()) total += status->ready + status->claimed + status->deferred;
+  return total;
+}
+
+Result<Root::CheckReport> checked(Root& root, bool repair, const CommonOptions& common) {
+  const bool shown = !common.quiet && is_terminal(STDERR_FILENO);
+  Progress progress("checked", shown ? live_messages(root) : 0, shown ? Progress::Show::if_terminal : Progress::Show::never);
+  return check_root(root, repair, [&] { progress.add(1); });
+}
+
 }  // namespace
 
 Result<ExitCode> check(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   die_quietly_when_nobody_reads();
-  GW_TRY_ASSIGN(auto report, root->check(options.repair));
+  GW_TRY_ASSIGN(auto report, checked(*root, options.repair, common));
   for (const auto& finding : report.findings) print_finding(finding, common);
   for (const QueueStatus& status : report.queues)
     if (!common.quiet || !balanced(status)) print_balance(status, common);

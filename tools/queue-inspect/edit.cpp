@@ -11,6 +11,7 @@
 #include "commands.hpp"
 #include "diag.hpp"
 #include "handler.hpp"
+#include "outbox_outcomes.hpp"
 #include "process.hpp"
 #include "program.hpp"
 #include "put_notes.hpp"
@@ -177,7 +178,7 @@ Result<std::unique_ptr<Editor>> make_editor(const std::string& exec, ScratchDir&
 
 class Edit {
  public:
-  Edit(Root& root, Queue queue, Editor& editor, const CommonOptions& common) : root_(root), queue_(std::move(queue)), editor_(editor), common_(common) {}
+  Edit(Root& root, Queue queue, Editor& editor, const CommonOptions& common) : root_(root), queue_(std::move(queue)), editor_(editor), common_(common), outcomes_(root) {}
 
   /// False: the message stayed as it was, which was told.
   Result<bool> replace(const Selected& one) {
@@ -200,6 +201,8 @@ class Edit {
     Transaction transaction;
     transaction.put(queue_, std::move(message), how);
     transaction.ack(*std::move(claim));
+    outcomes_.leaves(queue_.name(), before.id, how.failures, "replaced by " + after.id);
+    GW_TRY(outcomes_.record());
     GW_TRY_ASSIGN(CommitResult done, root_.commit(std::move(transaction)));
     tell(before, after, one.info.seq, done.puts.at(0).seq);
     return true;
@@ -223,21 +226,13 @@ class Edit {
   Queue queue_;
   Editor& editor_;
   const CommonOptions& common_;
+  OutboxOutcomes outcomes_;
 };
 
 Result<ExitCode> plan(const Queue& queue, Selection& selection, const CommonOptions& common) {
-  bool any = false;
-  GW_TRY(selection.visit(queue, Selection::Read::always, [&](Selected& one) -> Result<bool> {
-    const char* result = one.info.state == MessageState::claimed ? "would-skip" : "would-edit";
-    any = true;
-    if (common.json)
-      out(JsonObject().add("id", one.message->id()).add("seq", one.info.seq).add("result", result).str() + "\n");
-    else
-      out(one.message->id() + "\t" + result + "\n");
-    return true;
-  }));
-  const ExitCode missing = report_missing(selection, queue.name(), any);
-  return missing != ExitCode::ok ? missing : any ? ExitCode::ok : ExitCode::no;
+  GW_TRY_ASSIGN(Planned planned, print_plan(queue, selection, "would-edit", "", common));
+  const ExitCode missing = report_missing(selection, queue.name(), planned.any());
+  return missing != ExitCode::ok ? missing : planned.skipped > 0 || !planned.any() ? ExitCode::no : ExitCode::ok;
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ void print_root(const Root& root, const CommonOptions& common) {
   }
 }
 
-Result<std::vector<QueueStatus>> all_status(Root& root) {
+Result<std::vector<QueueStatus>> all_status(Root& root, bool json) {
   GW_TRY(root.recover_dead_owners());
   GW_TRY_ASSIGN(auto names, root.list_queues());
   std::vector<QueueStatus> all;
@@ -49,13 +49,14 @@ Result<std::vector<QueueStatus>> all_status(Root& root) {
     if (!queue && queue.error().code == ExitCode::no_input) continue;  // removed meanwhile
     if (!queue) return std::move(queue).error();
     GW_TRY_ASSIGN(QueueStatus status, queue->status());
+    if (json) add_final_failures(root.path(), status);
     all.push_back(std::move(status));
   }
   return all;
 }
 
 Result<ExitCode> list_queues(Root& root, const Limits& limits, const CommonOptions& common) {
-  GW_TRY_ASSIGN(auto all, all_status(root));
+  GW_TRY_ASSIGN(auto all, all_status(root, common.json));
   bool disk_low = limits.min_free_bytes && root.free_bytes() < *limits.min_free_bytes;
   if (limits.given()) std::erase_if(all, [&](const QueueStatus& status) { return !exceeds(status, limits); });
   bool alarm = disk_low || (limits.given() && !all.empty());

@@ -41,25 +41,15 @@ void print_queues(MetricsText& text, const std::vector<QueueStatus>& all) {
   }
 }
 
-// The queue counts attempts whose messages stayed; workers those whose messages left.
-void print_failures(MetricsText& text, const Root& root, const std::vector<QueueStatus>& all) {
-  std::vector<HandlingSummary> left;
-  for (const QueueStatus& s : all) {
-    auto summary = read_handling_times(root.path(), s.name);
-    left.push_back(summary && *summary ? **std::move(summary) : HandlingSummary{});
-  }
+// The queue counts attempts whose messages stayed; those whose messages left are counted by who made them.
+void print_failures(MetricsText& text, const std::vector<QueueStatus>& all, const std::vector<HandlingSummary>& handled) {
   text.family("gatepost_failed_total", Kind::counter, "Failed attempts.");
-  for (size_t i = 0; i < all.size(); ++i) text.sample({{"queue", all[i].name}}, all[i].failed_total + left[i].sent_back + left[i].gave_up);
+  for (size_t i = 0; i < all.size(); ++i) text.sample({{"queue", all[i].name}}, all[i].failed_total + handled[i].sent_back + handled[i].gave_up);
   text.family("gatepost_retries_total", Kind::counter, "Failed attempts that were followed by another one.");
-  for (size_t i = 0; i < all.size(); ++i) text.sample({{"queue", all[i].name}}, all[i].failed_total + left[i].sent_back);
+  for (size_t i = 0; i < all.size(); ++i) text.sample({{"queue", all[i].name}}, all[i].failed_total + handled[i].sent_back);
 }
 
-Result<void> print_times(MetricsText& text, const Root& root, const std::vector<QueueStatus>& all) {
-  std::vector<std::pair<std::string_view, HandlingSummary>> times;
-  for (const QueueStatus& s : all) {
-    GW_TRY_ASSIGN(auto summary, read_handling_times(root.path(), s.name));
-    if (summary) times.emplace_back(s.name, std::move(*summary));
-  }
+void print_times(MetricsText& text, const std::vector<QueueStatus>& all, const std::vector<HandlingSummary>& handled) {
   struct Histogram {
     const char *name, *help;
     TimeSummary HandlingSummary::*times;
@@ -67,12 +57,12 @@ Result<void> print_times(MetricsText& text, const Root& root, const std::vector<
   for (const Histogram& h : {Histogram{"gatepost_critical_time_seconds", "From when a message was sent until it was handled.", &HandlingSummary::critical},
                              Histogram{"gatepost_processing_time_seconds", "How long the handler took.", &HandlingSummary::processing}}) {
     text.family(h.name, Kind::histogram, h.help);
-    for (const auto& [queue, summary] : times) {
-      const TimeSummary& t = summary.*h.times;
-      text.histogram({{"queue", queue}}, handling_time_bounds_s, std::span(t.up_to).first(handling_time_bounds_s.size()), t.count(), t.sum_s);
+    for (size_t i = 0; i < all.size(); ++i) {
+      const TimeSummary& t = handled[i].*h.times;
+      if (t.count() == 0) continue;
+      text.histogram({{"queue", all[i].name}}, handling_time_bounds_s, std::span(t.up_to).first(handling_time_bounds_s.size()), t.count(), t.sum_s);
     }
   }
-  return {};
 }
 
 Result<void> print_workers(MetricsText& text, Root& root) {
@@ -113,10 +103,15 @@ Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
       GW_TRY_ASSIGN(QueueStatus status, queue->status());
       all.push_back(std::move(status));
     }
+  std::vector<HandlingSummary> handled;
+  for (const QueueStatus& s : all) {
+    GW_TRY_ASSIGN(auto summary, read_handling_times(root->path(), s.name));
+    handled.push_back(summary ? *std::move(summary) : HandlingSummary{});
+  }
   MetricsText text;
   print_queues(text, all);
-  print_failures(text, *root, all);
-  GW_TRY(print_times(text, *root, all));
+  print_failures(text, all, handled);
+  print_times(text, all, handled);
   GW_TRY(print_workers(text, *root));
   text.family("gatepost_disk_free_bytes", Kind::gauge, "Free space on the disk of the root.");
   text.sample({}, root->free_bytes());

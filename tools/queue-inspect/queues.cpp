@@ -1,4 +1,6 @@
 // create, remove, hold, release.
+#include <unistd.h>
+
 #include "commands.hpp"
 #include "support.hpp"
 #include "units.hpp"
@@ -49,6 +51,7 @@ Result<ExitCode> remove(const Options& options, const CommonOptions& common) {
   GW_TRY(open_queue(*root, options.queue));
   auto removed = root->remove_queue(options.queue, options.force);
   if (!removed) return std::move(removed).error();
+  ::unlink((root->path() + "/times/" + options.queue).c_str());  // a later queue of this name counts from 0
   return ExitCode::ok;
 }
 

@@ -10,7 +10,7 @@
 #include "diag.hpp"
 #include "failure.hpp"
 #include "outbox.hpp"
-#include "outcome_store.hpp"
+#include "outbox_outcomes.hpp"
 #include "put_notes.hpp"
 #include "queue_search.hpp"
 #include "recent_seqs.hpp"
@@ -145,7 +145,7 @@ class Router {
 
   std::string why_not(const Message& message) {
     for (const Attachment& attachment : attachments_of(message.headers, root_.path()))
-      if (!attachment.bytes) return "its attachment '" + attachment.name + "' is gone: " + attachment.path;
+      if (!attachment.bytes) return "its attachment '" + attachment.name + "' is gone: " + attachment.path + "; 'queue-inspect check --repair' may restore it";
     MessageInfo info;
     info.expires_at_ms = expires_at_ms(message.headers);
     if (info.expires_at_ms != 0 && root_.expired(info))
@@ -200,7 +200,7 @@ class Report {
 class Returner {
  public:
   Returner(Root& root, Queue source, Router& router, const Pace& pace, const CommonOptions& common)
-      : root_(root), source_(std::move(source)), router_(router), pace_(pace), common_(common), report_(common) {}
+      : root_(root), source_(std::move(source)), router_(router), pace_(pace), common_(common), report_(common), outcomes_(root) {}
 
   Result<ExitCode> run(Selection& selection);
   Result<ExitCode> plan(Selection& selection);
@@ -215,7 +215,6 @@ class Returner {
   Result<void> send(std::span<const Selected> some);
   Result<void> send_batch(std::span<const Selected> batch);
   Result<std::optional<Claim>> claim(uint64_t seq);
-  Result<void> restart_outcomes(const std::vector<Going>& going);
   Result<void> settle();
   Result<void> look_for_failures();
   bool over() const { return report_.stopped || Signals::stop_requested(); }
@@ -231,7 +230,7 @@ class Returner {
   std::map<std::string, std::set<std::string>> returned_;  // id -> queues
   RecentSeqs watched_;  // messages of the source that came after the start
   int64_t next_batch_ms_ = 0;
-  std::unique_ptr<OutcomeStore> outcomes_;
+  OutboxOutcomes outcomes_;
 };
 
 Result<ExitCode> Returner::plan(Selection& selection) {
@@ -240,6 +239,7 @@ Result<ExitCode> Returner::plan(Selection& selection) {
     ++report_.selected;
     const Route route = router_.route(*one.message);
     std::string problem = route.problem;
+    if (problem.empty() && !route.destination.queue.puts_on()) problem = "queue '" + route.destination.queue.name() + "' is held: no puts";
     if (one.info.state == MessageState::claimed) problem = "claimed by process " + std::to_string(one.info.owner_pid);
     skips |= !problem.empty();
     report_.line(one.message->id(), one.info.seq, problem.empty() ? "would-return" : "would-skip", route.to, problem);
@@ -329,7 +329,8 @@ Result<void> Returner::send_batch(std::span<const Selected> batch) {
     transaction.ack(*std::move(claimed));
   }
   if (transactions.empty()) return {};
-  GW_TRY(restart_outcomes(going));
+  for (const Going& one : going) outcomes_.enters(one.to, one.id, 0, "returned by 'queue-inspect return'");
+  GW_TRY(outcomes_.record());
   auto results = root_.commit_all(std::move(transactions));
   std::optional<Error> broken;
   for (size_t i = 0; i < results.size(); ++i) {
@@ -349,27 +350,6 @@ Result<void> Returner::send_batch(std::span<const Selected> batch) {
   root_.journal().write();
   if (broken) return *std::move(broken);
   return {};
-}
-
-/// Whoever waits for a message to arrive at its site learns that it is on its way again. Before the commit: a forwarder may deliver it
-/// at once, and its word must be the last.
-Result<void> Returner::restart_outcomes(const std::vector<Going>& going) {
-  std::vector<Outcome> rows;
-  for (const Going& one : going) {
-    const auto site = site_of_outbox(one.to);
-    if (!site) continue;
-    Outcome row;
-    row.id = one.id;
-    row.site = *site;
-    row.since_ms = now_ms();
-    row.reason = "returned by 'queue-inspect return'";
-    rows.push_back(std::move(row));
-  }
-  if (rows.empty()) return {};
-  if (!outcomes_) {
-    GW_TRY_ASSIGN(outcomes_, OutcomeStore::open(root_.path(), true));
-  }
-  return outcomes_->record(root_.clock(), rows);
 }
 
 /// Messages that came into the queue since the start, and are ours.

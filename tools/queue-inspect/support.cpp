@@ -13,6 +13,7 @@
 #include "diag.hpp"
 #include "failure.hpp"
 #include "hash.hpp"
+#include "table.hpp"
 #include "units.hpp"
 
 namespace gw::inspect {
@@ -110,6 +111,29 @@ ExitCode report_missing(const Selection& selection, const std::string& queue, bo
     print_error("message :" + std::to_string(seq) + " in queue '" + queue + "' is damaged: " + why + "; see 'queue-inspect check'");
   if (!selection.unreadable().empty()) return ExitCode::bad_data;
   return selection.missing().empty() ? ExitCode::ok : found_any ? ExitCode::no : ExitCode::no_input;
+}
+
+void print_result(const std::string& id, uint64_t seq, const char* result, const std::string& to, const CommonOptions& common) {
+  if (common.json) {
+    JsonObject object;
+    if (!id.empty()) object.add("id", id);
+    object.add("seq", seq).add("result", result);
+    if (!to.empty()) object.add("to", to);
+    return out(object.str() + "\n");
+  }
+  out((id.empty() ? ":" + std::to_string(seq) : printable(id)) + "\t" + result + (to.empty() ? "" : "\t" + printable(to)) + "\n");
+}
+
+Result<Planned> print_plan(const Queue& queue, Selection& selection, const char* would, const std::string& to, const CommonOptions& common, PlanFor states) {
+  Planned planned;
+  GW_TRY(selection.visit(queue, Selection::Read::always, [&](Selected& one) -> Result<bool> {
+    if (states == PlanFor::ready && one.info.state != MessageState::ready) return true;
+    const bool claimed = one.info.state == MessageState::claimed;
+    ++(claimed ? planned.skipped : planned.would);
+    print_result(one.message->id(), one.info.seq, claimed ? "would-skip" : would, to, common);
+    return true;
+  }));
+  return planned;
 }
 
 bool is_text(std::string_view bytes) {

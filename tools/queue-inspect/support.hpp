@@ -49,7 +49,19 @@ class EndOnSignal {
 /// something is damaged, no if some are missing, no_input if nothing was found at all.
 ExitCode report_missing(const Selection& selection, const std::string& queue, bool found_any);
 
-/// The members of `list QUEUE` in CLI.md section 4.
+/// A line for what became of one message: its id (or :SEQ, if that is not known), the result, and the queue it went to, if there is one.
+void print_result(const std::string& id, uint64_t seq, const char* result, const std::string& to, const CommonOptions& common);
+
+/// --dry-run: such a line for each selected message, `would` or, if somebody has claimed it, `would-skip`.
+struct Planned {
+  uint64_t would = 0, skipped = 0;
+  bool any() const { return would + skipped > 0; }
+};
+enum class PlanFor { all_states, ready };
+Result<Planned> print_plan(const Queue& queue, Selection& selection, const char* would, const std::string& to, const CommonOptions& common,
+                           PlanFor states = PlanFor::all_states);
+
+/// The members of `list QUEUE --json`.
 JsonObject message_json(const std::string& queue, const MessageInfo& info, const Message& message);
 /// Adds attachments[{key bytes path}], if there are any.
 void add_attachments(JsonObject& object, const Headers& headers, const std::string& root_path);

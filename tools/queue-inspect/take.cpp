@@ -5,6 +5,7 @@
 #include "commands.hpp"
 #include "diag.hpp"
 #include "map_senders.hpp"
+#include "outbox_outcomes.hpp"
 #include "put_notes.hpp"
 #include "sink.hpp"
 #include "support.hpp"
@@ -18,8 +19,9 @@ namespace {
 constexpr size_t batch_messages = 256;
 constexpr size_t refused_max = 1000;  ///< messages held because they do not fit --lines or -0; more end the command
 
+constexpr const char* taken_by_hand = "taken by 'queue-inspect take'";
+
 struct Plan {
-  bool selects = false;
   uint64_t max = UINT64_MAX;
   std::optional<int64_t> deadline;
 };
@@ -34,7 +36,7 @@ class Taker {
  public:
   Taker(Root& root, Queue& queue, Sink& sink, const Options& options, const CommonOptions& common)
       : root_(root), queue_(queue), sink_(sink), options_(options), noted_(always_noted(queue.name()) || queue.journalled()), senders_(root.path()),
-        progress_("taken", options.selection.max, shown(options, common)) {}
+        outcomes_(root), progress_("taken", options.selection.max, shown(options, common)) {}
 
   Result<ExitCode> take_ready(const Plan& plan) {
     while (taken_ < plan.max && !Signals::stop_requested()) {
@@ -46,11 +48,24 @@ class Taker {
         GW_TRY(write_and_ack(std::move(*claims)));
         continue;
       }
-      bool waits = options_.follow || (options_.wait && taken_ == 0);
-      if (!waits) break;
-      if (ms_until(plan.deadline) == 0)
-        return Error{ExitCode::not_now, 0, "timed out after " + options_.timeout + ": nothing became ready in queue '" + queue_.name() + "'"};
-      wait(seen, plan);
+      if (!waits()) break;
+      GW_TRY(wait(seen, plan));
+    }
+    return ended();
+  }
+
+  /// --wait and --follow with a selection: what it chooses of that which is ready, now or later.
+  Result<ExitCode> take_as_selected(Selection& selection, const Plan& plan) {
+    while (taken_ < plan.max && !Signals::stop_requested()) {
+      const uint32_t seen = root_.bell();
+      const int64_t began = monotonic_ms();
+      GW_TRY(take_chosen(selection, plan));
+      if (taken_ >= plan.max || !waits()) break;
+      // A long queue is looked through less often.
+      const int64_t ended = monotonic_ms(), rest_ms = (ended - began) * 4;
+      GW_TRY(wait(seen, plan));
+      while (!Signals::stop_requested() && ms_until(plan.deadline) > 0 && monotonic_ms() < ended + rest_ms)
+        root_.wait(root_.bell(), std::min(ms_until(plan.deadline), ended + rest_ms - monotonic_ms()));
     }
     return ended();
   }
@@ -79,11 +94,35 @@ class Taker {
   }
 
  private:
-  void wait(uint32_t seen, const Plan& plan) {
+  /// There was nothing until now, or it is to go on and on.
+  bool waits() const { return options_.follow || (options_.wait && taken_ == 0 && refused_.empty()); }
+
+  Result<void> take_chosen(Selection& selection, const Plan& plan) {
+    if (!queue_.takes_on()) return {};
+    std::vector<uint64_t> chosen;
+    GW_TRY(selection.visit(queue_, Selection::Read::if_needed, [&](Selected& one) -> Result<bool> {
+      if (one.info.state == MessageState::ready) chosen.push_back(one.info.seq);
+      return chosen.size() < plan.max - taken_;
+    }));
+    for (size_t at = 0; at < chosen.size() && !Signals::stop_requested();) {
+      std::vector<Claim> claims;
+      for (const size_t end = std::min(chosen.size(), at + batch_messages); at < end; ++at) {
+        GW_TRY_ASSIGN(auto claim, queue_.claim_seq(chosen[at]));
+        if (claim) claims.push_back(std::move(*claim));  // else somebody was quicker
+      }
+      GW_TRY(write_and_ack(std::move(claims)));
+    }
+    return {};
+  }
+
+  Result<void> wait(uint32_t seen, const Plan& plan) {
+    if (ms_until(plan.deadline) == 0)
+      return Error{ExitCode::not_now, 0, "timed out after " + options_.timeout + ": nothing became ready in queue '" + queue_.name() + "'"};
     int64_t due = queue_.next_due_ms();
     int64_t until_due = due == INT64_MAX ? 1000 : std::clamp<int64_t>(due - now_ms(), 1, 1000);
     root_.wait(seen, std::min(ms_until(plan.deadline), until_due));
     Signals::take_reload();
+    return {};
   }
 
   Result<void> write_and_ack(std::vector<Claim>&& claims) {
@@ -105,11 +144,13 @@ class Taker {
         refuse(std::move(claim));
         continue;
       }
+      outcomes_.leaves(queue_.name(), claim.message().id(), claim.info().failures, taken_by_hand);
       if (noted_) notes.push_back({acks.size(), claim.seq(), note_put(queue_, claim.message())});
       acks.emplace_back();
       acks.back().ack(std::move(claim));
     }
     GW_TRY(sink_.settle());
+    GW_TRY(outcomes_.record());
     taken_ += acks.size() - for_us;
     progress_.add(acks.size());
     auto results = root_.commit_all(std::move(acks));
@@ -130,7 +171,7 @@ class Taker {
   };
   static JournalLine taken_line(const Noted& one) {
     JournalLine line = one.note.line(Happened::handled, one.seq);
-    line.reason = "taken by 'queue-inspect take'";
+    line.reason = taken_by_hand;
     return line;
   }
 
@@ -143,7 +184,7 @@ class Taker {
   }
 
   Error refused_error() const {
-    return Error{ExitCode::bad_data, 0, std::to_string(refused_.size()) + " messages cannot be written with " + (options_.lines ? "--lines" : "-0") +
+    return Error{ExitCode::bad_data, 0, std::to_string(refused_.size()) + (refused_.size() == 1 ? " message" : " messages") + " cannot be written with " + (options_.lines ? "--lines" : "-0") +
                                             "; take them without, or with --json"};
   }
 
@@ -158,6 +199,7 @@ class Taker {
   const Options& options_;
   const bool noted_;  // in the journal
   SenderNotes senders_;
+  OutboxOutcomes outcomes_;
   Progress progress_;
   uint64_t taken_ = 0;
   std::vector<Claim> refused_;
@@ -165,27 +207,15 @@ class Taker {
 
 // What would be taken now: the selected messages, or those that are ready.
 Result<ExitCode> plan(const Queue& queue, Selection& selection, bool selects, const CommonOptions& common) {
-  bool any = false;
-  GW_TRY(selection.visit(queue, Selection::Read::always, [&](Selected& one) -> Result<bool> {
-    const char* result = one.info.state == MessageState::claimed ? "would-skip" : "would-take";
-    if (!selects && one.info.state != MessageState::ready) return true;
-    any = true;
-    if (common.json)
-      out(JsonObject().add("id", one.message->id()).add("seq", one.info.seq).add("result", result).str() + "\n");
-    else
-      out(one.message->id() + "\t" + result + "\n");
-    return true;
-  }));
-  ExitCode missing = report_missing(selection, queue.name(), any);
-  return missing != ExitCode::ok ? missing : any ? ExitCode::ok : ExitCode::no;
+  GW_TRY_ASSIGN(Planned planned, print_plan(queue, selection, "would-take", "", common, selects ? PlanFor::all_states : PlanFor::ready));
+  const ExitCode missing = report_missing(selection, queue.name(), planned.any());
+  return missing != ExitCode::ok ? missing : planned.skipped > 0 || !planned.any() ? ExitCode::no : ExitCode::ok;
 }
 
 Result<void> check_options(const Options& options, const CommonOptions& common) {
   if (options.wait && options.follow) return Error{ExitCode::usage, 0, "--wait and --follow exclude each other"};
   if (!options.timeout.empty() && !options.wait) return Error{ExitCode::usage, 0, "--timeout needs --wait"};
   if (common.dry_run && (options.wait || options.follow)) return Error{ExitCode::usage, 0, "--dry-run excludes --wait and --follow"};
-  if (options.selection.given() && (options.wait || options.follow))
-    return Error{ExitCode::usage, 0, "a selection is fixed when the command starts: --wait and --follow take what is ready"};
   return {};
 }
 
@@ -194,7 +224,10 @@ Result<void> check_options(const Options& options, const CommonOptions& common) 
 Result<ExitCode> take(const Options& options, const CommonOptions& common) {
   GW_TRY(require(options.queue, "QUEUE"));
   GW_TRY(check_options(options, common));
-  GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
+  const bool waits = options.wait || options.follow;
+  SelectionOptions wanted = options.selection;
+  if (waits) wanted.max = 0;  // of those that are taken, not of those that are looked at
+  GW_TRY_ASSIGN(Selection selection, Selection::parse(wanted));
   GW_TRY_ASSIGN(auto deadline, deadline_of(options.timeout));
   GW_TRY_ASSIGN(auto sink, Sink::make(options, common));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
@@ -209,11 +242,11 @@ Result<ExitCode> take(const Options& options, const CommonOptions& common) {
   }
   if (common.dry_run) return plan(queue, selection, options.selection.given(), common);
   Taker taker(*root, queue, *sink, options, common);
-  if (options.selection.given()) return taker.take_selected(selection);
+  if (options.selection.given() && !waits) return taker.take_selected(selection);
   Plan plan;
   if (options.selection.max > 0) plan.max = options.selection.max;
   plan.deadline = deadline;
-  return taker.take_ready(plan);
+  return options.selection.given() ? taker.take_as_selected(selection, plan) : taker.take_ready(plan);
 }
 
 }  // namespace gw::inspect

@@ -5,6 +5,7 @@
 #include "diag.hpp"
 #include "dispatcher_site.hpp"
 #include "failure.hpp"
+#include "handling_times.hpp"
 #include "outbox.hpp"
 #include "put_notes.hpp"
 #include "units.hpp"
@@ -442,6 +443,7 @@ void Dispatcher::committed(const SettledMessage& after) {
     case OutcomeState::failed:
     case OutcomeState::purged:
       ++failed_total_;
+      if (after.attempt > 0) count_given_up(root_.path(), outbox_of_site(site.key));
       return attempt_event(after.id, site.key, after.attempt, after.status, after.reason, 0);
   }
 }

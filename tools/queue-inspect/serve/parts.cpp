@@ -124,7 +124,8 @@ void failures_table(Html& into, const View& view, const std::vector<FailureView>
     table.row();
     table.cell(Html().tag("<b>").number(group.count).tag("</b>"));
     Html link;
-    link.tag("<a href=\"/queue/").text(url_part(queue)).tag("?group=").text(url_part(group.group)).tag("\"><code>").text(group.group).tag("</code></a>");
+    if (group.group.empty()) link.tag("others");  // more kinds than are told apart
+    else link.tag("<a href=\"/queue/").text(url_part(queue)).tag("?group=").text(url_part(group.group)).tag("\"><code>").text(group.group).tag("</code></a>");
     if (with_queue && queue != "error") link.tag(" in ").add(queue_link(queue));
     table.cell(link);
     table.cell(text(group.failed_queue));
