@@ -1,7 +1,8 @@
-// Finding a message in a long queue without reading each one.
+// Going through all that there is: finding a message in a long queue without reading each one, and checking a whole root.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -16,5 +17,8 @@ Result<std::vector<uint64_t>> search_queue(Root& root, const Queue& queue, std::
 
 /// A number above those of all messages that can be seen now.
 Result<uint64_t> end_of_queue(Root& root, const Queue& queue);
+
+/// As Root::check(), for those who want to see how far it is: calls `checked_one` for each live message.
+Result<Root::CheckReport> check_root(Root& root, bool repair, const std::function<void()>& checked_one);
 
 }  // namespace gw

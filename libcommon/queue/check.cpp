@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 
 #include "../hash.hpp"
-#include "../queue_check.hpp"
+#include "../queue_search.hpp"
 #include "../units.hpp"
 #include "impl.hpp"
 

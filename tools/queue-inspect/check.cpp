@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "commands.hpp"
-#include "queue_check.hpp"
+#include "queue_search.hpp"
 #include "support.hpp"
 #include "table.hpp"
 #include "terminal.hpp"
