@@ -6,7 +6,7 @@
 export TMPDIR=$T/tmp
 mkdir "$TMPDIR"
 
-export_all() { queue-inspect export --all >"$1"; }
+export_all() { queue-inspect -v export --all >"$1"; }
 import() { queue-inspect --root "$1" import --create <"$2"; }
 listing() { # ROOT QUEUE: what matters of its messages
   queue-inspect --root "$1" list "$2" --json | python3 -c '
