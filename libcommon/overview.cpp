@@ -4,6 +4,7 @@
 
 #include "handling_times.hpp"
 #include "units.hpp"
+#include "worker_presence.hpp"
 
 namespace gw {
 namespace {
@@ -44,6 +45,28 @@ const QueueView* Overview::find(std::string_view queue) const {
 Observer::Observer(Root& root, std::string config_path, bool config_must_exist, Pace pace)
     : root_(root), config_file_(std::move(config_path), config_must_exist), pace_(pace) {}
 
+namespace {
+
+Result<void> add_plain_workers(const Root& root, std::vector<WorkerView>& into) {
+  GW_TRY_ASSIGN(auto all, present_workers(root));
+  for (const PresentWorkers& of_queue : all) {
+    WorkerView& view = into.emplace_back();
+    view.endpoint = of_queue.queue;
+    view.plain = true;
+    view.report.worker = of_queue.queue + "@" + root.machine();
+    view.report.state = "ready";
+    view.report.capacity = static_cast<unsigned>(of_queue.capacity);
+    view.report.in_flight = static_cast<unsigned>(of_queue.in_flight);
+    view.report.since_ms = of_queue.since_ms;
+    view.report.done = of_queue.done;
+    view.report.failed = of_queue.failed;
+    view.report.here = true;
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<Overview> Observer::look() {
   Overview overview;
   GW_TRY(root_.recover_dead_owners());
@@ -62,6 +85,7 @@ Result<Overview> Observer::look() {
     if (!report) continue;
     for (WorkerReport& worker : report->workers) overview.workers.push_back({endpoint, std::move(worker)});
   }
+  GW_TRY(add_plain_workers(root_, overview.workers));
   GW_TRY(look_at_failures(overview));
   return overview;
 }

@@ -40,10 +40,11 @@ struct FailureView {
   FailureGroup group;
 };
 
-/// A worker of a distributor.
+/// A worker of a distributor, or all workers of a queue that have none.
 struct WorkerView {
-  std::string endpoint;
+  std::string endpoint;  ///< or the queue
   WorkerReport report;
+  bool plain = false;    ///< without a distributor: nobody counts tokens, and there is no session
 };
 
 /// A queue with more failed messages than are looked at.

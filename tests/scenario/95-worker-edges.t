@@ -32,6 +32,40 @@ unlike traceparent "$err" 'absent if the message has none'
 # --- a job log that cannot be made ----------------------------------------------------------------------------------------------------------
 run_exit 73 distributor worker --queue Q --once --joblog "$T/nowhere/log" -- true
 
+# --- somebody removes the error and the audit queue ---------------------------------------------------------------------------------------------
+start_daemon A distributor worker --queue Q --audit aud --retries 0 --immediate-retries 0 -- sh -c 'cat >>ran; echo >>ran; ! grep -q bad "$GW_BODY_FILE"'
+queue-inspect remove aud
+run_ok queue-inspect remove error --force
+send Q good
+send Q bad
+held_by() { [ "$(queue-inspect list "$1" --json 2>/dev/null | wc -l)" = "$2" ]; }
+wait_until 5 held_by error 1
+wait_until 5 held_by aud 1
+stop_daemon A
+same 'bad good' "$(sort ran | paste -sd' ')" 'they are made anew, and no handler runs twice for that'
+like 'warn queue-made-anew queue=aud' "$(cat A.err)"
+
+# --- workers without a distributor can be seen, all of a queue together ------------------------------------------------------------------------
+start_daemon P distributor worker --queue Q --capacity 2 -- sh -c 'while [ ! -e go ]; do sleep 0.05; done'
+start_daemon R distributor worker --queue Q --capacity 3 -- sh -c 'while [ ! -e go ]; do sleep 0.05; done'
+start_daemon X distributor worker --queue Q -- true
+kill_daemon X
+send Q one
+send Q two
+at_work() { queue-inspect metrics | grep -q "^gatepost_worker_in_flight{endpoint=\"Q\",worker=\"Q@.*\"} $1\$"; }
+wait_until 5 at_work 2
+like 'gatepost_worker_capacity\{endpoint="Q",worker="Q@[^"]*"\} 5' "$(queue-inspect metrics)" 'a killed one is not counted'
+unlike 'gatepost_worker_tokens\{' "$(queue-inspect metrics)"
+start_background watch queue-inspect watch --json --interval 200ms
+seen() { grep -q '"kind":"worker".*"endpoint":"Q","worker":"Q@.*","state":"ready","capacity":5,"in_flight":2,"since_at"' watch.out; }
+wait_until 10 seen
+kill_daemon watch TERM
+touch go
+wait_until 5 at_work 0
+stop_daemon P
+stop_daemon R
+unlike 'gatepost_worker_capacity\{' "$(queue-inspect metrics)" 'who has ended is not there'
+
 # --- an endpoint whose name is none -----------------------------------------------------------------------------------------------------------
 run_exit 64 distributor run --endpoint 'a b'
 like "'a b' is not a queue name" "$err"
@@ -46,6 +80,11 @@ send E.distributor.control hello --id foreign
 in_outbox() { queue-inspect list machine.vm2 --json 2>/dev/null | grep -q '"id":"foreign".*"Gatepost.DestinationQueue":"error"'; }
 wait_until 5 in_outbox
 like 'control-message-foreign .*id=foreign .*error_queue=error@vm2' "$(cat run.err)"
+start_daemon F distributor run --endpoint F --error-queue Ferrors
+run_ok queue-inspect remove Ferrors
+send F.distributor.control hello
+wait_until 5 held_by Ferrors 1
+stop_daemon F
 
 # --- who stops is not called dead; who is killed is ------------------------------------------------------------------------------------------------
 registered() { distributor status | grep -q "^$1@.* $2 "; }

@@ -358,6 +358,10 @@ Result<bool> HandOver::refused(Turn& turn, Error&& error) {
   turn.transaction = {};  // what it claimed is free again
   const bool for_now = may_be_over_soon(error);
   if (!for_now) return std::move(error);
+  // Foreign messages must not stop everything because somebody has removed the queue that they go to.
+  if (error.code == ExitCode::no_input && errors_.remote_queue.empty()) {
+    GW_TRY_ASSIGN(errors_.queue, root_.create_queue(errors_.queue.name()));
+  }
   const bool alone = turn.works <= 1 && turn.controls == 0 && !turn.last_worker.empty();
   if (alone && error.code == ExitCode::bad_data) {
     GW_TRY(reload());

@@ -238,9 +238,30 @@ void Settler::set_return_address(Headers& headers) const {
   headers.set(header::reply_to_address, options_.enlistment->endpoint_address());
 }
 
+// Somebody has removed the error or audit queue: it is made anew, and the message is settled as it was to be, without another run of its
+// handler. False: that is not to be.
+Result<bool> Settler::settle_again(Settled& settled) {
+  Destination* target = settled.to_errors ? &errors_ : settled.outcome == "acked" && audit_ ? &*audit_ : nullptr;
+  if (!target || !target->remote_queue.empty() || !settled.end.sends.empty()) return false;
+  GW_TRY_ASSIGN(target->queue, root_.create_queue(target->queue.name()));
+  GW_TRY_ASSIGN(auto again, queue_.claim_seq(settled.info.seq));
+  if (!again) return false;
+  Transaction transaction;
+  if (settled.to_errors) move_to_errors(*std::move(again), transaction, settled.end);
+  else GW_TRY(acknowledge(*std::move(again), transaction, settled));
+  give_back(transaction, settled);
+  if (!root_.commit(std::move(transaction))) return false;
+  event(Level::warn, "queue-made-anew", {{"queue", target->name()}, {"reason", "it had been removed"}});
+  return true;
+}
+
 // The claim has been given back. An acknowledgement that was refused because of what leaves with it must not run the handler again and
 // again: that counts.
 Result<void> Settler::refuse(Settled& settled, const Error& error) {
+  if (error.code == ExitCode::no_input) {
+    GW_TRY_ASSIGN(const bool settled_now, settle_again(settled));
+    if (settled_now) return {};
+  }
   ++refused_;
   left_over_ = true;
   event(Level::warn, "refused", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", settled.info.seq}, {"reason", error.text}, {"traceparent", settled.traceparent}});

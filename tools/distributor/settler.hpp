@@ -125,6 +125,7 @@ class Settler {
   void begin_commit();
   Result<void> end_commit(Batch&& batch, CommitThread::Results&& results);
   Result<void> refuse(Settled& settled, const Error& error);
+  Result<bool> settle_again(Settled& settled);
   void count_refusal(uint64_t seq, AttemptEnd& end);
   void tell(const Settled& settled);
   void keep_times(const Settled& settled);

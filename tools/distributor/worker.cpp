@@ -15,6 +15,7 @@
 #include "open_target.hpp"
 #include "runner.hpp"
 #include "units.hpp"
+#include "worker_presence.hpp"
 #include "worker_settings.hpp"
 
 namespace gw::distributor {
@@ -32,7 +33,7 @@ constexpr unsigned interruptions_max = 10;
 class Worker {
  public:
   Worker(const WorkerSettings& settings, ConfigWatch config_file, Root& root, Queue queue, AttemptTable& attempts, Settler& settler,
-         Enlistment* enlistment)
+         Enlistment* enlistment, WorkerPresence* presence)
       : settings_(settings),
         config_file_(std::move(config_file)),
         root_(root),
@@ -40,6 +41,7 @@ class Worker {
         attempts_(attempts),
         settler_(settler),
         enlistment_(enlistment),
+        presence_(presence),
         bell_(root),
         control_(root, settings.settler.endpoint, queue_.name()) {}
   Result<ExitCode> run(Runner& runner);
@@ -78,7 +80,8 @@ class Worker {
   Queue queue_;
   AttemptTable& attempts_;
   Settler& settler_;
-  Enlistment* enlistment_;  // nullptr: no distributor hands out what it gets
+  Enlistment* enlistment_;    // nullptr: no distributor hands out what it gets
+  WorkerPresence* presence_;  // for those who look at workers without a distributor; nullptr: it cannot be seen
   BellWatch bell_;
   ControlReceiver control_;
   Runner* runner_ = nullptr;
@@ -237,6 +240,7 @@ void Worker::settle() {
     paused_until_ms_ = monotonic_ms() + pause_ms;
   }
   keep_rate();
+  if (presence_) presence_->tell(runner_->in_flight(), settler_.acked(), settler_.failed());
 }
 
 // Many failures in a row are seldom the messages' fault: until one succeeds, one at a time shows whether it is worth going on.
@@ -353,6 +357,14 @@ std::vector<std::shared_ptr<HandlingTimes>> open_times(const std::string& root, 
   return all;
 }
 
+// To be seen is no reason not to work either.
+std::unique_ptr<WorkerPresence> be_present(Root& root, const std::string& queue, unsigned capacity) {
+  auto presence = WorkerPresence::open(root, queue, capacity);
+  if (presence) return *std::move(presence);
+  event(Level::debug, "worker-not-listed", {{"queue", queue}, {"reason", presence.error().text}});
+  return nullptr;
+}
+
 }  // namespace
 
 Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& common) {
@@ -388,7 +400,8 @@ Result<ExitCode> run_worker(const WorkerOptions& options, const CommonOptions& c
   }
   Signals::install();
   Settler settler(*root, queue, errors, audit, *attempts, std::move(log), settings.settler);
-  Worker worker(settings, std::move(config_file), *root, queue, *attempts, settler, enlistment.get());
+  const auto presence = settings.master ? nullptr : be_present(*root, settings.queue, settings.capacity);
+  Worker worker(settings, std::move(config_file), *root, queue, *attempts, settler, enlistment.get(), presence.get());
   auto give_up = [&worker] { return worker.out_of_time(); };
   std::unique_ptr<Runner> runner = settings.stream ? make_stream_runner(settings.handler, *attempts, *root, settings.binary)
                                                    : make_process_runner(settings.handler, *scratch, *attempts, give_up);

@@ -5,6 +5,7 @@
 #include "metrics_text.hpp"
 #include "support.hpp"
 #include "units.hpp"
+#include "worker_presence.hpp"
 
 namespace gw::inspect {
 
@@ -77,6 +78,8 @@ Result<void> print_workers(MetricsText& text, Root& root) {
     if (!report) continue;
     for (WorkerReport& worker : report->workers) rows.push_back({endpoint, std::move(worker)});
   }
+  // Without a distributor nobody counts tokens.
+  GW_TRY_ASSIGN(const auto plain, present_workers(root));
   struct Gauge {
     const char *name, *help;
     unsigned WorkerReport::*value;
@@ -86,6 +89,10 @@ Result<void> print_workers(MetricsText& text, Root& root) {
                          Gauge{"gatepost_worker_tokens", "Messages that the worker has asked for.", &WorkerReport::tokens}}) {
     text.family(g.name, Kind::gauge, g.help);
     for (const Row& row : rows) text.sample({{"endpoint", row.endpoint}, {"worker", row.worker.worker}}, uint64_t{row.worker.*g.value});
+    if (g.value == &WorkerReport::tokens) continue;
+    for (const PresentWorkers& of_queue : plain)
+      text.sample({{"endpoint", of_queue.queue}, {"worker", of_queue.queue + "@" + root.machine()}},
+                  g.value == &WorkerReport::capacity ? of_queue.capacity : of_queue.in_flight);
   }
   return {};
 }

@@ -85,8 +85,8 @@ Section sites_section(const Overview& now) {
 Section workers_section(const Overview& now) {
   std::vector<std::vector<std::string>> rows;
   for (const WorkerView& w : now.workers)
-    rows.push_back({w.report.worker, w.endpoint, w.report.state, std::to_string(w.report.capacity), std::to_string(w.report.tokens), std::to_string(w.report.in_flight),
-                    std::to_string(w.report.done), std::to_string(w.report.failed)});
+    rows.push_back({w.report.worker, w.endpoint, w.report.state, std::to_string(w.report.capacity), w.plain ? "-" : std::to_string(w.report.tokens),
+                    std::to_string(w.report.in_flight), std::to_string(w.report.done), std::to_string(w.report.failed)});
   return section({{"WORKER"}, {"ENDPOINT"}, {"STATE"}, {"CAPACITY", A::right}, {"TOKENS", A::right}, {"IN-FLIGHT", A::right}, {"DONE", A::right}, {"FAILED", A::right}}, rows);
 }
 
@@ -184,7 +184,7 @@ std::string watch_lines(const Overview& now) {
             " in_flight=" + std::to_string(s.in_flight) + (s.last_error.empty() ? "" : " last_error=" + printable(s.last_error)) + "\n";
   for (const WorkerView& w : now.workers)
     text += at + " worker " + w.report.worker + " endpoint=" + w.endpoint + " state=" + w.report.state + " capacity=" + std::to_string(w.report.capacity) +
-            " tokens=" + std::to_string(w.report.tokens) + " in_flight=" + std::to_string(w.report.in_flight) + "\n";
+            (w.plain ? "" : " tokens=" + std::to_string(w.report.tokens)) + " in_flight=" + std::to_string(w.report.in_flight) + "\n";
   for (const FailureView& f : now.failures)
     text += at + " failed " + f.group.group + " count=" + std::to_string(f.group.count) + " queue=" + f.queue + " from=" + printable(f.group.failed_queue) + " reason=" + printable(f.group.reason) + "\n";
   return text;
@@ -205,8 +205,9 @@ std::string watch_json(const Overview& now) {
   for (const SiteStatus& site : now.sites) text += joined(JsonObject().add_time("at", now.at_ms), site_json(site, now.at_ms));
   for (const WorkerView& w : now.workers) {
     JsonObject object;
-    object.add("endpoint", w.endpoint).add("worker", w.report.worker).add("state", w.report.state).add("capacity", w.report.capacity).add("tokens", w.report.tokens);
-    object.add("in_flight", w.report.in_flight).add("session", w.report.session).add_time("since_at", w.report.since_ms);
+    object.add("endpoint", w.endpoint).add("worker", w.report.worker).add("state", w.report.state).add("capacity", w.report.capacity).add("in_flight", w.report.in_flight);
+    if (!w.plain) object.add("tokens", w.report.tokens).add("session", w.report.session);
+    object.add_time("since_at", w.report.since_ms);
     object.add("done_total", w.report.done).add("failed_total", w.report.failed);
     text += joined(head("worker"), object);
   }

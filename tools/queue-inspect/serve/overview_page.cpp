@@ -114,6 +114,7 @@ std::vector<CommandLine> worker_commands(const std::vector<WorkerView>& workers)
   constexpr size_t workers_max = 20;
   std::vector<CommandLine> lines{{"All in numbers", "distributor status"}};
   for (size_t i = 0; i < workers.size() && i < workers_max; ++i) {
+    if (workers[i].plain) continue;  // no distributor could give it less
     const std::string& worker = workers[i].report.worker;
     const bool at_work = workers[i].report.state == "ready";
     lines.push_back({at_work ? "Let " + worker + " finish, and give it nothing more" : "Let " + worker + " have messages again",
@@ -130,13 +131,13 @@ void workers(Html& into, const View& view) {
     TableOf table(into, "Workers",
                   {{"Worker", "name"}, {"Endpoint", "name"}, {"State", "name"}, {"Capacity", "number"}, {"Tokens", "number"}, {"In flight", "number"},
                    {"Done", "number"}, {"Failed", "number"}, {"Since", "number"}});
-    for (const auto& [endpoint, worker] : now.workers) {
+    for (const auto& [endpoint, worker, plain] : now.workers) {
       table.row();
       table.cell(text(worker.worker));
       table.cell(now.find(endpoint) ? queue_link(endpoint) : text(endpoint));
       table.cell(worker_state(worker.state));
       table.cell(count(worker.capacity));
-      table.cell(count(worker.tokens));
+      table.cell(plain ? text("–") : count(worker.tokens));
       table.cell(count(worker.in_flight));
       table.cell(count(worker.done));
       table.cell(count(worker.failed));
