@@ -9,6 +9,8 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
+#include <cctype>
 #include <climits>
 #include <csignal>
 
@@ -138,6 +140,19 @@ void RootImpl::open_journal() {
   journal_ = std::make_unique<Journal>(std::move(place));
 }
 
+namespace {
+
+// The name of a host need not be one that an address can have: a machine that was never told is called '(none)'.
+std::string machine_of_host(std::string host) {
+  auto fits = [](char c) { return isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-'; };
+  if (host.empty() || host == "(none)") return "localhost";
+  std::replace_if(host.begin(), host.end(), [&](char c) { return !fits(c); }, '-');
+  host.erase(0, host.find_first_not_of(".-"));
+  return host.empty() ? "localhost" : host;
+}
+
+}  // namespace
+
 Result<void> RootImpl::create_layout() {
   // One creator at a time, by a lock on the directory itself. 'format' comes last: without it there is no root.
   flock(dir_.get(), LOCK_EX);
@@ -155,7 +170,7 @@ Result<void> RootImpl::create_layout() {
   if (!exists_at(dir_.get(), "machine")) {
     std::string machine = options_.machine;
     char host[256] = "localhost";
-    if (machine.empty() && gethostname(host, sizeof host - 1) == 0) machine = host;
+    if (machine.empty() && gethostname(host, sizeof host - 1) == 0) machine = machine_of_host(host);
     GW_TRY(create_filled(dir_.get(), "machine", machine + "\n", 0, modes_, true, shown("machine")));
   }
   GW_TRY(create_filled(dir_.get(), "clock", "", 2 * page_bytes, modes_, true, shown("clock")));

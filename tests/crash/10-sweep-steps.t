@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 300
+# timeout: 900
 # Every state-changing call of put, ack, defer, move and fan-out is killed, fails or writes half, in turn; then recovery, and what
 # was promised is compared with what is there.
 # shellcheck disable=SC2016 # the commands are expanded by sweep.sh

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 300
+# timeout: 900
 # The same for the commands that people use: queue-inspect put, take and move, gw-send to three sites.
 # shellcheck disable=SC2016 # the commands are expanded by sweep.sh
 # shellcheck source=tests/lib.sh

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 300
+# timeout: 900
 # A reply is never lost and never there twice: the command that stores it, the forwarder that hands it to an outbox, and the forwarder
 # that sends it are killed at every state-changing call, or the call fails; then they run again.
 # shellcheck disable=SC2016 # the commands are expanded by sweep.sh
@@ -25,7 +25,7 @@ check='case $RC:$CASE in 0:*|137:kill*) ;; *) echo "exit status $RC: $(tail -n 3
   '"$worker"' 2>"$TMPDIR/second" || { echo "second run: $?"; cat "$TMPDIR/second"; exit 1; }
   printf "%s\n" putting:Work:100 put:Work:100 acking:Work:100 acked:Work:100 putting:E.gateway:1 put:E.gateway:1 >"$TMPDIR/events"
   driver "$DIR/root" verify "$TMPDIR/events" garbage || { cat "$TMPDIR/second"; exit 1; }'
-RUN_TIMEOUT=${SWEEP_TIMEOUT:-240} quiet_ok "a handler's reply" "$SRC/tests/lab/sweep.sh" --setup "$asked" --prog distributor,gw-send --modes kill --max "${MAX:-40}" \
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok "a handler's reply" "$SRC/tests/lab/sweep.sh" --setup "$asked" --prog distributor,gw-send --modes kill --max "${MAX:-40}" \
   ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/handler"} "$worker" "$check"
 
 # --- from the gateway queue into outboxes ------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ check="$ended"'
   { '"$all"'; } >"$TMPDIR/events"
   '"$forward"' >"$TMPDIR/second" 2>&1
   driver "$DIR/root" verify "$TMPDIR/events" garbage unordered || { cat "$TMPDIR/second"; exit 1; }'
-RUN_TIMEOUT=${SWEEP_TIMEOUT:-240} quiet_ok 'into outboxes' "$SRC/tests/lab/sweep.sh" --setup "$filled" --prog gw-send --modes kill,ENOSPC --max "${MAX:-20}" \
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok 'into outboxes' "$SRC/tests/lab/sweep.sh" --setup "$filled" --prog gw-send --modes kill,ENOSPC --max "${MAX:-20}" \
   ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/outboxes"} "$forward" "$check"
 
 # --- and to the site that asked ------------------------------------------------------------------------------------------------------------
@@ -94,6 +94,6 @@ check="$ended"'
   for n in 1 2 3; do printf "%s\n" "receiving:HQ:$n" "received:HQ:$n"; done >"$TMPDIR/events"
   : >"$TMPDIR/nothing"
   driver "$DIR/hq" verify "$TMPDIR/events" garbage unordered && driver "$DIR/root" verify "$TMPDIR/nothing" garbage'
-RUN_TIMEOUT=${SWEEP_TIMEOUT:-240} quiet_ok 'to the other site' "$SRC/tests/lab/sweep.sh" --prog gw-send --modes kill --max "${MAX:-30}" \
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok 'to the other site' "$SRC/tests/lab/sweep.sh" --prog gw-send --modes kill --max "${MAX:-30}" \
   ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/site"} 'bash "'"$T"'/send.sh"' "$check"
 done_testing

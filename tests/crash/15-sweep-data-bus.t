@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 300
+# timeout: 900
 # Messages with data bus properties: whichever call of the one who stores, receives or acknowledges them is the last one or fails, a
 # message that is there has its blobs, readable and whole, and no blob outlives what becomes of its messages.
 # shellcheck disable=SC2016 # the commands are expanded by sweep.sh
@@ -54,9 +54,9 @@ attach='--attach "one=$FILES/one" --attach "two=$FILES/two"'
 both() { # NAME SETUP RUN CHECK OPTION...: kills at a sample of the calls, then failing calls
   local name=$1 setup=$2 run=$3 check=$4
   shift 4
-  RUN_TIMEOUT=${SWEEP_TIMEOUT:-240} quiet_ok "$name, kills" "$SRC/tests/lab/sweep.sh" ${setup:+--setup "$setup"} --modes kill --max "${KILLS:-6}" \
+  RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok "$name, kills" "$SRC/tests/lab/sweep.sh" ${setup:+--setup "$setup"} --modes kill --max "${KILLS:-6}" \
     ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/kills"} "$@" "$run" "$check"
-  RUN_TIMEOUT=${SWEEP_TIMEOUT:-240} quiet_ok "$name, errors" "$SRC/tests/lab/sweep.sh" ${setup:+--setup "$setup"} --modes EIO --max "${ERRORS:-1}" \
+  RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok "$name, errors" "$SRC/tests/lab/sweep.sh" ${setup:+--setup "$setup"} --modes EIO --max "${ERRORS:-1}" \
     ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/errors"} "$@" "$run" "$check" fsync openat renameat linkat unlinkat
 }
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 300
+# timeout: 900
 # A worker whose handlers send: the message is acknowledged and everything is sent, or nothing of it, whichever call of the worker is
 # the last one or fails.
 # shellcheck disable=SC2016 # the commands are expanded by sweep.sh

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 400
+# timeout: 900
 # A distributor and its worker: whichever of the two is killed at whichever call, every message is handled once, and the tokens are right
 # again when they have been started anew.
 # shellcheck disable=SC2016 # the commands are expanded by sweep.sh
@@ -36,7 +36,7 @@ check='case $RC:$CASE in 0:*|75:*|137:kill*) ;; *) echo "exit status $RC: $(tail
   { cat "$DIR/before"; for i in 1 2 3; do printf "%s\n" "moving:E:out:$i" "moved:E:out:$i"; done; } >"$TMPDIR/events"
   driver "$DIR/root" verify "$TMPDIR/events" garbage unordered || { cat "$TMPDIR/second"; exit 1; }'
 for target in run work; do
-  RUN_TIMEOUT=${SWEEP_TIMEOUT:-240} quiet_ok "$target" "$SRC/tests/lab/sweep.sh" --setup "$filled" --prog distributor --modes kill --max "${MAX:-25}" \
+  RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok "$target" "$SRC/tests/lab/sweep.sh" --setup "$filled" --prog distributor --modes kill --max "${MAX:-25}" \
     ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/$target"} 'bash "'"$T"'/together.sh" '"$target" "$check"
 done
 done_testing

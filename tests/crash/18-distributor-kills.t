@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 300
+# timeout: 900
 # Workers and the distributor killed at random under load: each message is handled once, no worker is ever handed more than its capacity,
 # and no token is lost. MESSAGES=N, WORKERS=N: more; `make crash` takes 10,000 messages and 8 workers.
 # shellcheck source=tests/lib.sh

@@ -193,5 +193,5 @@ for words in '--retries x' '--retries 100' '--retry-increment soon' '--error-que
   # shellcheck disable=SC2086
   run_exit 64 distributor worker --queue Q --once $words -- true
 done
-run_exit 66 distributor worker --queue Q --once --joblog no/such/dir -- true
+run_exit 73 distributor worker --queue Q --once --joblog no/such/dir -- true
 done_testing

@@ -66,6 +66,15 @@ stop_daemon P
 stop_daemon R
 unlike 'gatepost_worker_capacity\{' "$(queue-inspect metrics)" 'who has ended is not there'
 
+# --- a machine that has no name, or one that no address can have -----------------------------------------------------------------------------------
+named() { unshare --uts sh -c 'hostname "$1" 2>/dev/null || exit 77; queue-inspect create Q --root "$2" && cat "$2/machine"' sh "$1" "$T/$2" 2>/dev/null; }
+if name=$(named '(none)' unnamed); then
+  same localhost "$name"
+  same b--ro.example "$(named 'büro.example' odd)"
+else
+  skip 2 'no namespace with another host name'
+fi
+
 # --- an endpoint whose name is none -----------------------------------------------------------------------------------------------------------
 run_exit 64 distributor run --endpoint 'a b'
 like "'a b' is not a queue name" "$err"
