@@ -114,6 +114,14 @@ AttributeRule name_rule(const char* name, std::string& into, size_t reserve, boo
           [&into, most](const std::string& v) { return into = v, v.size() <= most && queue_name_ok(v); }};
 }
 
+AttributeRule address_rule(const char* name, std::string& into) {
+  return {name, false, "QUEUE or QUEUE@MACHINE, names of letters, digits, dots, underscores and dashes", [&into](const std::string& v) {
+            into = v;
+            const size_t at = v.find('@');
+            return queue_name_ok(v.substr(0, at)) && (at == std::string::npos || queue_name_ok(v.substr(at + 1)));
+          }};
+}
+
 template <class T>
 AttributeRule number_rule(const char* name, T& into, unsigned least, unsigned most) {
   return {name, false, "a number from " + std::to_string(least) + " to " + std::to_string(most),
@@ -317,7 +325,7 @@ void Reader::read_gateway(const XmlNode& node) {
   Config& c = config_;
   // Its helper queues ('.gateway', '.distributor.storage') must be names too.
   std::vector<AttributeRule> rules{name_rule("Endpoint", c.endpoint, 20, false),
-                                   name_rule("ErrorQueue", c.error_queue, 0, false),
+                                   address_rule("ErrorQueue", c.error_queue),
                                    number_rule("Retries", c.retries, 0, 1'000'000),
                                    duration_rule("RetryIncrement", c.retry_increment_ms),
                                    choice_rule("Outages", "count", "wait", [&c](bool wait) { c.outages_wait = wait; }),

@@ -53,8 +53,8 @@ bool plain(std::string_view value) {
   return true;
 }
 
-// Only what has one.
-bool left_out(const Field& field) { return field.value.empty() && field.key == "traceparent"; }
+// A field without a name is one that is not known; only what has a trace names it.
+bool left_out(const Field& field) { return field.key.empty() || (field.value.empty() && field.key == "traceparent"); }
 
 std::string without_control_bytes(std::string_view value) {
   std::string clean(value);

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "address.hpp"
 #include "queue.hpp"
 #include "reply_address.hpp"
 #include "units.hpp"
@@ -73,7 +74,7 @@ Result<ForwardSettings> resolve_forward_settings(const ForwardOptions& options, 
   settings.retry_policy = options.retry_policy.empty() ? config.retry_policy : options.retry_policy;
   settings.endpoint = options.endpoint.empty() ? config.endpoint : options.endpoint;
   settings.error_queue = options.error_queue.empty() ? config.error_queue : options.error_queue;
-  GW_TRY(check_queue_name(settings.error_queue));
+  GW_TRY(parse_address(settings.error_queue));
   if (options.cert.empty() != options.key.empty())
     return Error{ExitCode::usage, 0, options.cert.empty() ? "--key without --cert: expected both" : "--cert without --key: expected both"};
   settings.ca_file = options.cacert;

@@ -19,6 +19,9 @@ inline constexpr unsigned max_transfers_default = 256;
 inline constexpr int64_t connect_timeout_default_ms = 10'000;
 inline constexpr int64_t answer_timeout_default_ms = 100'000;
 
+/// --cacert, --cert, --key.
+void define_tls_options(CLI::App& app, std::string& cacert, std::string& cert, std::string& key);
+
 /// What the command line said; empty: not given.
 struct ForwardOptions {
   bool once = false, drain = false;

@@ -1,6 +1,5 @@
 #include "message_options.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/inotify.h>
@@ -10,13 +9,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <csignal>
 #include <cstring>
 #include <memory>
+#include <set>
 #include <span>
 
 #include "attached_files.hpp"
 #include "diag.hpp"
+#include "directory_files.hpp"
 #include "hash.hpp"
 #include "held_sends.hpp"
 #include "json.hpp"
@@ -33,6 +33,7 @@ constexpr uint64_t batch_max = 4096;                ///< messages of one batch
 constexpr uint64_t batch_bytes_max = 16ull << 20;   ///< bodies in memory before a batch is stored early
 constexpr int64_t batch_wait_ms = 10;
 constexpr int idle_ms = 1000;
+constexpr int refused_ms = 1000;  ///< --follow: between two tries to store what was refused for now
 constexpr std::string_view sent_directory = ".sent";
 
 Error usage_error(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
@@ -158,49 +159,6 @@ class Collector {
   std::optional<Digest> body_digest_, id_digest_;
 };
 
-// --- files of a directory -----------------------------------------------------------------------------------------------------
-
-// What makes a file the same one after a crash: a file that was renamed or written again has another change time.
-struct FileIdentity {
-  dev_t device = 0;
-  ino_t inode = 0;
-  off_t bytes = 0;
-  timespec changed{};
-  timespec modified{};
-  bool same_content_as(const FileIdentity& other) const {
-    return inode == other.inode && device == other.device && bytes == other.bytes && modified.tv_sec == other.modified.tv_sec &&
-           modified.tv_nsec == other.modified.tv_nsec;
-  }
-};
-
-FileIdentity identity_of(const struct stat& status) {
-  return FileIdentity{status.st_dev, status.st_ino, status.st_size, status.st_ctim, status.st_mtim};
-}
-
-// Version 8 of RFC 9562: an id of our own making, the same whenever this file is met again.
-std::string file_message_id(const std::string& name, const FileIdentity& file) {
-  std::string text = name + '\0' + std::to_string(file.device) + '/' + std::to_string(file.inode) + '/' + std::to_string(file.bytes) + '/' +
-                     std::to_string(file.changed.tv_sec) + '.' + std::to_string(file.changed.tv_nsec);
-  Sha256 digest = sha256(text);
-  digest[6] = static_cast<unsigned char>((digest[6] & 0x0f) | 0x80);
-  digest[8] = static_cast<unsigned char>((digest[8] & 0x3f) | 0x80);
-  std::string digits = hex(std::string_view(reinterpret_cast<const char*>(digest.data()), 16));
-  for (size_t at : {20u, 16u, 12u, 8u}) digits.insert(at, "-");
-  return digits;
-}
-
-bool sendable_name(std::string_view name) {
-  return !name.empty() && name[0] != '.' && !name.ends_with(".tmp") && !name.ends_with(".part") && !name.ends_with("~");
-}
-
-// A lease can be had only while nobody has the file open for writing. Where there are none (other owners, some file systems) the
-// name alone says whether a file is finished.
-bool being_written(int fd) {
-  if (::fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
-  ::fcntl(fd, F_SETLEASE, F_UNLCK);
-  return false;
-}
-
 }  // namespace
 
 struct MessageSource::Impl {
@@ -214,7 +172,7 @@ struct MessageSource::Impl {
   std::string endpoint, machine;
   Root* root = nullptr;
   const StoreBatch* store = nullptr;
-  std::function<Result<void>()> idle;
+  std::function<Result<void>()> idle, reload;
   bool print_ids = true, keep = false;
   std::unique_ptr<Progress> progress;  ///< of a stream
 
@@ -231,6 +189,7 @@ struct MessageSource::Impl {
   int64_t pending_since = 0;
   uint64_t numbered = 0, stored = 0, existed = 0;
   bool some_skipped = false;
+  std::set<std::string> told_unreadable;  ///< --follow: names
   std::vector<std::string> kept;
 
   bool stream() const { return options.lines || options.nul || !options.from_dir.empty(); }
@@ -247,8 +206,9 @@ struct MessageSource::Impl {
   Result<void> run_stream();
   Result<bool> take_chunk(std::string_view chunk, char end, std::optional<Collector>& current);
   Result<void> run_directory();
+  Result<void> follow_directory(int watch);
+  Result<void> wait_for_files(int watch, int most_ms);
   Result<void> send_directory();
-  Result<std::vector<std::string>> directory_names();
   Result<void> add_file(const std::string& name);
   Result<void> file_sent(const Draft& one, const FileIdentity& file);
   Collector collector() { return Collector(root, options, !options.id.empty() || !options.from_dir.empty()); }
@@ -337,6 +297,7 @@ Result<void> MessageSource::Impl::flush() {
   std::vector<Draft> batch;
   batch.swap(pending);
   pending_bytes = 0;
+  const std::vector<FileIdentity> files = std::exchange(pending_files, {});
   const auto told = to_tell(batch);
   GW_TRY(attached.renew());
   GW_TRY_ASSIGN(auto outcomes, (*store)(batch));
@@ -344,9 +305,8 @@ Result<void> MessageSource::Impl::flush() {
   for (size_t i = 0; i < batch.size(); ++i) {
     bool refused = batch[i].error.has_value() || (outcomes[i] != PutOutcome::stored && outcomes[i] != PutOutcome::duplicate);
     report(batch[i], told[i], outcomes[i], first_error);
-    if (!refused && !options.from_dir.empty()) GW_TRY(file_sent(batch[i], pending_files[i]));
+    if (!refused && !options.from_dir.empty()) GW_TRY(file_sent(batch[i], files[i]));
   }
-  pending_files.clear();
   if (directory && (::fsync(sent.get()) != 0 || ::fsync(directory.get()) != 0)) return errno_error("fsync", options.from_dir, errno);
   if (stream() && print_ids && options.ids) GW_TRY(flush_stdout());
   if (first_error) return *first_error;
@@ -411,33 +371,15 @@ Result<void> MessageSource::Impl::run_stream() {
   return flush();
 }
 
-Result<std::vector<std::string>> MessageSource::Impl::directory_names() {
-  int copy = ::openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (copy < 0) return errno_error("open", options.from_dir, errno);
-  std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy), ::closedir);
-  if (!stream) return errno_error("read", options.from_dir, errno);
-  struct Found {
-    timespec modified;
-    std::string name;
-  };
-  std::vector<Found> found;
-  while (dirent* entry = ::readdir(stream.get())) {
-    struct stat status{};
-    if (!sendable_name(entry->d_name) || ::fstatat(directory.get(), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    if (S_ISREG(status.st_mode)) found.push_back({status.st_mtim, entry->d_name});
-  }
-  std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
-    return std::tie(a.modified.tv_sec, a.modified.tv_nsec, a.name) < std::tie(b.modified.tv_sec, b.modified.tv_nsec, b.name);
-  });
-  std::vector<std::string> names;
-  for (Found& one : found) names.push_back(std::move(one.name));
-  return names;
-}
-
 Result<void> MessageSource::Impl::add_file(const std::string& name) {
   const std::string path = options.from_dir + "/" + name;
   UniqueFd fd(::openat(directory.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!fd && (errno == ENOENT || errno == ELOOP)) return {};  // gone or replaced meanwhile
+  if (!fd && options.follow && errno == EACCES) {
+    // The others are not to wait for a person.
+    if (told_unreadable.insert(name).second) event(Level::warn, "file-skipped", {{"path", path}, {"reason", "permission denied"}});
+    return {};
+  }
   if (!fd) return errno_error("open", path, errno);
   struct stat status{};
   if (::fstat(fd.get(), &status) != 0) return errno_error("stat", path, errno);
@@ -479,7 +421,10 @@ Result<void> MessageSource::Impl::file_sent(const Draft& one, const FileIdentity
 }
 
 Result<void> MessageSource::Impl::send_directory() {
-  GW_TRY_ASSIGN(auto names, directory_names());
+  pending.clear();  // of a round that failed
+  pending_files.clear();
+  pending_bytes = 0;
+  GW_TRY_ASSIGN(auto names, sendable_files(directory.get(), options.from_dir));
   for (const std::string& name : names) {
     if (options.follow && Signals::stop_requested()) break;
     GW_TRY(add_file(name));
@@ -491,26 +436,44 @@ Result<void> MessageSource::Impl::send_directory() {
 Result<void> MessageSource::Impl::run_directory() {
   if (!options.follow) return send_directory();
   Signals::install();
-  std::signal(SIGHUP, SIG_IGN);  // no configuration was read
   UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!watch) return errno_error("watch", options.from_dir, errno);
   const std::string self = "/proc/self/fd/" + std::to_string(directory.get());
   if (::inotify_add_watch(watch.get(), self.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF) < 0)
     return errno_error("watch", options.from_dir, errno);
   GW_TRY(print_ready("ready"));
+  return follow_directory(watch.get());
+}
+
+// A full disk or a queue on hold ends: the files wait in their directory meanwhile.
+Result<void> MessageSource::Impl::follow_directory(int watch) {
+  bool refused = false;
   while (!Signals::stop_requested()) {
-    GW_TRY(send_directory());
-    pollfd polls[] = {{watch.get(), POLLIN, 0}, {Signals::wake_fd(), POLLIN, 0}};
-    while (::poll(polls, 2, idle ? idle_ms : -1) == 0) GW_TRY(idle());
-    alignas(inotify_event) char events[16384];
-    for (ssize_t n; (n = ::read(watch.get(), events, sizeof events)) > 0;)
-      for (char* at = events; at < events + n;) {
-        auto* one = reinterpret_cast<inotify_event*>(at);
-        if (one->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED))
-          return Error{ExitCode::no_input, 0, "the directory '" + options.from_dir + "' was removed or renamed"};
-        at += sizeof(inotify_event) + one->len;
-      }
+    auto sent = send_directory();
+    if (!sent && sent.error().code != ExitCode::not_now) return sent;
+    if (!sent && !std::exchange(refused, true)) event(Level::warn, "files-wait", {{"path", options.from_dir}, {"reason", sent.error().text}});
+    if (sent && std::exchange(refused, false)) event(Level::info, "files-sent", {{"path", options.from_dir}});
+    GW_TRY(wait_for_files(watch, refused ? refused_ms : -1));
   }
+  return {};
+}
+
+// Returns when files may have come, when told to stop, or after `most_ms` (-1: never).
+Result<void> MessageSource::Impl::wait_for_files(int watch, int most_ms) {
+  pollfd polls[] = {{watch, POLLIN, 0}, {Signals::wake_fd(), POLLIN, 0}};
+  while (::poll(polls, 2, idle ? idle_ms : most_ms) == 0) {
+    if (idle) GW_TRY(idle());
+    if (most_ms >= 0) break;
+  }
+  if (Signals::take_reload() && reload) GW_TRY(reload());
+  alignas(inotify_event) char events[16384];
+  for (ssize_t n; (n = ::read(watch, events, sizeof events)) > 0;)
+    for (char* at = events; at < events + n;) {
+      auto* one = reinterpret_cast<inotify_event*>(at);
+      if (one->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED))
+        return Error{ExitCode::no_input, 0, "the directory '" + options.from_dir + "' was removed or renamed"};
+      at += sizeof(inotify_event) + one->len;
+    }
   return {};
 }
 
@@ -579,6 +542,7 @@ Result<MessageSource::Preview> MessageSource::preview(const std::string& machine
 }
 
 void MessageSource::on_idle(std::function<Result<void>()> look) { impl_->idle = std::move(look); }
+void MessageSource::on_reload(std::function<Result<void>()> read_again) { impl_->reload = std::move(read_again); }
 void MessageSource::keep_ids() { impl_->keep = true; }
 const std::vector<std::string>& MessageSource::ids() const { return impl_->kept; }
 

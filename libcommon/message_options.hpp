@@ -69,6 +69,8 @@ class MessageSource {
   void preset_headers(Headers headers);
   /// Called about once a second while a stream or directory has nothing new; an error ends the command.
   void on_idle(std::function<Result<void>()> look);
+  /// Called on SIGHUP with --follow; an error ends the command. Without it SIGHUP changes nothing.
+  void on_reload(std::function<Result<void>()> read_again);
   /// `endpoint`: OriginatingEndpoint, may be empty. Prints ids as CLI.md says unless `print_ids` is false. Returns the exit code.
   /// bad_data: an id is there already with another body.
   Result<ExitCode> run(Root& root, const std::string& endpoint, const StoreBatch& store, bool print_ids = true);

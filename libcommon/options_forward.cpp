@@ -15,18 +15,14 @@ const char probe_examples[] =
     "  gw-send probe --to Store1\n"
     "  gw-send probe --to 'Store*' --size 20M --json\n";
 
-namespace {
-
 void define_tls_options(CLI::App& app, std::string& cacert, std::string& cert, std::string& key) {
   app.add_option("--cacert", cacert, "the CA of https sites without their own CaFile (PEM) [the system's]")->type_name("F");
   app.add_option("--cert", cert, "the certificate to show to https sites without their own ClientCert (PEM)")->type_name("F");
   app.add_option("--key", key, "its private key (PEM, mode 0400, 0440 or 0600)")->type_name("F");
 }
 
-}  // namespace
-
 void define_probe_options(CLI::App& app, ProbeOptions& into) {
-  app.add_option("--to", into.to, "the sites to ask (keys, patterns, groups)")->join()->type_name("SITES");
+  app.add_option("--to", into.to, "the sites to ask (keys, patterns, groups) and machines (@NAME)")->join()->type_name("SITES");
   app.add_option("--site", into.sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
   app.add_option("--header", into.headers, "a header of yours to send along; may be repeated")->type_name("N=V");
   app.add_option("--size", into.size, "bytes of body to send along: shows limits of proxies [64K]")->type_name("SIZE");
@@ -52,7 +48,7 @@ void define_forward_options(CLI::App& app, ForwardOptions& into) {
   app.add_option("--give-up-after", into.give_up_after, "with --outages wait: no attempts for older messages [5d]")->type_name("T");
   app.add_option("--probe-interval", into.probe_interval, "with --outages wait: first pause before a dead site is tried again [60s]")
       ->type_name("T");
-  app.add_option("--error-queue", into.error_queue, "where messages go whose attempts are used up [error]")->type_name("Q");
+  app.add_option("--error-queue", into.error_queue, "where messages go whose attempts are used up, here or at Q@MACHINE [error]")->type_name("Q");
   app.add_option("--max-transfers", into.max_transfers, "requests at once, all sites together [256]")->type_name("N");
   app.add_option("--rate", into.rate, "at most so many bytes of bodies a second")->type_name("SIZE/s");
   app.add_option("--connect-timeout", into.connect_timeout, "longest wait for a connection [10s]")->type_name("T");

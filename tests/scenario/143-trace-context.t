@@ -6,14 +6,22 @@ trace=4bf92f3577b34da6a3ce929d0e0e4736
 parent=00-$trace-00f067aa0ba902b7-01
 header_of() { queue-inspect show "$1" --all --headers | sed -n "s/^$2: //p"; }
 
-start_daemon listener gw-listen --endpoint Store --channel http://127.0.0.1:0/Store/
+start_daemon listener gw-listen -v --endpoint Store --channel http://127.0.0.1:0/Store/
 url=${ready_line#ready }
 run_ok env TRACEPARENT=$parent TRACESTATE=shop=1 gw-send --to Store --site "Store=$url" --wait delivered --timeout 30s <<<'order 17'
 sent=$(header_of Store traceparent)
 like "^00-$trace-[0-9a-f]{16}-01$" "$sent" "the sender's span arrives"
 unlike 00f067aa0ba902b7 "$sent" "... which is its own"
 same shop=1 "$(header_of Store tracestate)"
+check "the listener's event names it" grep -q " debug received .* traceparent=$sent\$" listener.err
 stop_daemon listener
+# Events name the trace too.
+printf x | gw-send --to Gone --site Gone=http://127.0.0.1:1/ --header "traceparent=$parent" -q >/dev/null
+run_exit 1 gw-send forward --once --retries 0 --site Gone=http://127.0.0.1:1/
+like " error attempt-failed id=[^ ]+ site=Gone attempt=1 reason=.* traceparent=$parent\$" "$err"
+printf x | gw-send --to Gone --site Gone=http://127.0.0.1:1/ --header traceparent= -q >/dev/null
+run_exit 1 gw-send forward --once --retries 0 --site Gone=http://127.0.0.1:1/ --log-format json
+same '["at","level","event","id","site","attempt","reason"]' "$(jq -c keys_unsorted <<<"$err")" "and nothing that is not known"
 
 cat >handler <<'EOS'
 #!/bin/sh

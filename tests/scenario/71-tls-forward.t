@@ -56,6 +56,9 @@ once() {
 }
 write_config 'Endpoint="HQ" Retries="0"' "Key=\"Store1\" Address=\"$url\" TokenFile=\"token\""
 once 0 --cacert ours.pem --cert hq.pem --key hq.key
+run_ok gw-send --to Store1 --id waited --wait delivered --timeout 20s --cacert ours.pem --cert hq.pem --key hq.key body
+run_exit 64 gw-send --to Store1 --cacert ours.pem body
+like '^gw-send: --cacert goes with --wait' "$err"
 once 1
 like 'SSL certificate problem: (unable to get local issuer|self.signed)' "$reason" "the system's CAs do not know it"
 once 1 --cacert theirs.pem --cert hq.pem --key hq.key

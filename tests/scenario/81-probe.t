@@ -24,6 +24,33 @@ run_ok gw-dedup list --endpoint Store1 --json
 same "" "$out" "a probe leaves nothing behind"
 check "an event says so" grep -q 'info probe from=127.0.0.1 body_bytes=65536' store1.err
 
+# httpvnext carries the headers in the body; a machine is asked like a site.
+start_daemon next gw-listen --root "$T/next" --endpoint Next --channel http://127.0.0.1:0/next/,httpvnext
+next=${ready_line#ready }
+start_daemon vm2 gw-listen --root "$T/vm2" --machine vm2 --channel http://127.0.0.1:0/machine/
+cat >more.xml <<END
+<gatepost><Gateway Endpoint="HQ"><Sites>
+  <Site Key="V" Address="$next" ChannelType="httpvnext"/>
+  <Site Key="VLower" Address="$next" ChannelType="httpvnext" HeaderCase="lower"/>
+  <Site Key="Stick" Address="$T/stick" ChannelType="file"/>
+</Sites></Gateway><Machines><Machine Name="vm2" Address="${ready_line#ready }"/></Machines></gatepost>
+END
+for key in V VLower @vm2 '@*'; do
+  run_ok gw-send probe --to "$key" --config more.xml --json
+  same '[200,[],[],[]]' "$(jq -c '[.status,.dropped,.lowercased,.changed]' <<<"$out")"
+done
+same @vm2 "$(jq -r .site <<<"$out")"
+run_ok gw-send probe --to V --config more.xml --size 2M
+like '^NServiceBus.Header.Gatepost.Probe.Long +same$' "$out"
+run_ok gw-send --to V,VLower --config more.xml --wait delivered --timeout 20s more.xml
+same "$(cat more.xml)" "$(queue-inspect take Next --root "$T/next" --max 1)" "and so are messages"
+run_exit 64 gw-send probe --to Stick --config more.xml
+like "site 'Stick' has the channel type 'file'" "$err"
+run_exit 64 gw-send probe --to @vm3 --config more.xml
+like 'the following machines have not been configured: @?vm3' "$err"
+stop_daemon next
+stop_daemon vm2
+
 # What other ends do. Each is a port of one small server.
 cat >ends.py <<'END'
 import http.server, json, socket, sys, threading, urllib.request

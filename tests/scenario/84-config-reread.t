@@ -123,6 +123,21 @@ wait_until 5 grep -q 'config-bad .*no channel' listen.err
 same 200 "$(post "$port1" Shop)"
 same 10 "$(queue-inspect list Shop --json | wc -l)" "all that was answered with 200 is there"
 stop_daemon listen
+
+# Ports that were opened together are closed one by one, and opened again.
+port1=$(free_port) port2=$(free_port) port3=$(free_port)
+one="http://127.0.0.1:$port1/One/\"" two="http://127.0.0.1:$port2/Two/\"" three="http://127.0.0.1:$port3/Three/\""
+channels "$one" "$two" "$three" >config.xml
+start_daemon ports gw-listen --config config.xml
+same "200 200 200" "$(post "$port1" One) $(post "$port2" Two) $(post "$port3" Three)"
+channels "$one" "$three" >config.xml
+wait_until 5 refused
+same "200 200" "$(post "$port1" One) $(post "$port3" Three)" "the others go on"
+channels "$one" "$two" "$three" >config.xml
+wait_until 5 reads ports 2
+same "200 200 200" "$(post "$port1" One) $(post "$port2" Two) $(post "$port3" Three)" "and it is back"
+stop_daemon ports
+unlike ' error |requests-cut' "$(cat ports.err)"
 stop_daemon store
 
 # --- gw-send --follow: from the next file on --------------------------------------------------------------------------------
@@ -133,13 +148,26 @@ echo 1 >box/one
 holds() { [ "$(queue-inspect list "site.$1" --json | wc -l)" = "$2" ]; }
 wait_until 5 holds N1 1
 sites "N1=$url" "N2=$url" >config.xml
+wait_until 5 reads follow 1
 echo 2 >box/two
 wait_until 5 holds N2 1
 printf '<gatepost>\n<Gatway/></gatepost>\n' >config.xml
 echo 3 >box/three
 wait_until 5 holds N2 2
 check "the bad file is told" bad follow 2 1
+kill -HUP "${DAEMON[follow]}"
+wait_until 5 bad follow 2 2
 same "3 2" "$(queue-inspect list site.N1 --json | wc -l) $(queue-inspect list site.N2 --json | wc -l)"
+# What cannot be stored now waits for its time.
+sites "N1=$url" >config.xml
+run_ok queue-inspect hold site.N1 --puts
+echo 4 >box/four
+wait_until 5 grep -q 'warn files-wait path=box reason=' follow.err
+check "it stays where it is" [ -f box/four ]
+run_ok queue-inspect release site.N1
+sent() { [ ! -e box/four ] && [ -f box/.sent/four ]; }
+wait_until 10 sent
+same 1 "$(grep -c files-wait follow.err)" "told once"
 stop_daemon follow
 
 # --- distributor worker: its handlers use the configuration -----------------------------------------------------------------

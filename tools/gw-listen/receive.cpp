@@ -8,6 +8,7 @@
 #include "machine_door.hpp"
 #include "envelope_exchange.hpp"
 #include "proxy.hpp"
+#include "put_notes.hpp"
 #include "units.hpp"
 #include "web_client.hpp"
 
@@ -562,6 +563,7 @@ struct Receiver::Stored {
   DataBus* data_bus = nullptr;
   uint64_t bytes = 0;
   bool hold = false, properties = false, of_machine = false;
+  std::string traceparent{};
   std::string closed_queue{}, late_to{};  // of an instance that is out of service, and where the message goes instead
 };
 
@@ -596,7 +598,7 @@ PutOptions Receiver::put_options(const Incoming& in, const Headers& headers, con
 Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& received) const {
   const WireCall& call = in.call;
   Stored what{call.id, in.key, std::string(in.exchange.head().from), in.data_bus, received.body.size(), call.type == WireCall::Type::hold,
-              !call.data_bus_headers.empty(), in.held == nullptr};
+              !call.data_bus_headers.empty(), in.held == nullptr, std::string(headers.get(traceparent_header))};
   Queue queue = in.queue;
   if (what.hold) {
     auto made = in.held->queue();
@@ -649,7 +651,7 @@ Answer Receiver::stored(const Stored& what, Result<CommitResult>&& committed) co
     case PutOutcome::stored:
       counts_.delivered.fetch_add(1, std::memory_order_relaxed);
       if (!what.late_to.empty()) context_.instances->sent_on(what.id, what.closed_queue, what.late_to, what.from);
-      event(Level::debug, "received", {{"id", what.id}, {"bytes", what.bytes}, {"seq", committed->puts[0].seq}, {"from", what.from}});
+      event(Level::debug, "received", {{"id", what.id}, {"bytes", what.bytes}, {"seq", committed->puts[0].seq}, {"from", what.from}, {traceparent_header, what.traceparent}});
       if (what.hold || !what.properties) return ok();
       // The message owns the blobs. Rows that stay are seen as such by the next purge.
       if (auto done = what.data_bus->accepted(what.key); !done)
@@ -657,7 +659,7 @@ Answer Receiver::stored(const Stored& what, Result<CommitResult>&& committed) co
       return ok();
     case PutOutcome::duplicate:
       counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
-      event(Level::info, "duplicate", {{"id", what.id}, {"from", what.from}});
+      event(Level::info, "duplicate", {{"id", what.id}, {"from", what.from}, {traceparent_header, what.traceparent}});
       return what.hold || what.of_machine ? ok() : release(what.id, true);
     case PutOutcome::conflict:
       return refusal(422, "same id, other body");

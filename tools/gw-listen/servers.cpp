@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "diag.hpp"
+#include "stop_listening.hpp"
 
 namespace gw::listen {
 
@@ -35,7 +36,10 @@ Result<void> Servers::start_one(std::vector<Channel>& channels) {
   std::vector<Listening> sockets = sockets_of(channels);
   GW_TRY(fresh.server->start(sockets));
   for (size_t i = 0; i < channels.size(); ++i) channels[i].port = sockets[i].port;
-  for (const Channel& channel : channels) fresh.sockets.push_back({channel.bind_address, channel.port, channel.https});
+  for (const Channel& channel : channels) {
+    auto same = [&](const Socket& socket) { return socket.port == channel.port && socket.bind_address == channel.bind_address; };
+    if (std::none_of(fresh.sockets.begin(), fresh.sockets.end(), same)) fresh.sockets.push_back({channel.bind_address, channel.port, channel.https});
+  }
   std::lock_guard<std::mutex> one(mutex_);
   running_.push_back(std::move(fresh));
   return {};
@@ -76,26 +80,32 @@ Result<void> Servers::add(std::vector<Channel>& fresh, const std::vector<Channel
 }
 
 void Servers::retire(const std::vector<Channel>& channels) {
-  auto needed = [&](const Running& running) {
-    return std::any_of(running.sockets.begin(), running.sockets.end(), [&](const Socket& socket) {
-      return std::any_of(channels.begin(), channels.end(), [&](const Channel& c) { return c.port == socket.port; });
-    });
+  auto needed = [&](const Socket& socket) {
+    return std::any_of(channels.begin(), channels.end(), [&](const Channel& c) { return c.program.empty() && c.port == socket.port; });
   };
   for (size_t i = 0; i < running_.size();) {
-    if (needed(running_[i])) {
-      ++i;
+    std::vector<Socket>& sockets = running_[i].sockets;
+    if (std::none_of(sockets.begin(), sockets.end(), needed)) {
+      end_server(i);
       continue;
     }
-    std::shared_ptr<Server> server;
-    {
-      std::lock_guard<std::mutex> one(mutex_);
-      server = std::move(running_[i].server);
-      running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-    }
-    retiring_.emplace_back([server = std::move(server)] {
-      if (!server->stop(retire_grace_ms)) event(Level::warn, "requests-cut", {{"reason", "the channel was removed"}});
-    });
+    // What cannot be closed goes on to answer 404.
+    std::erase_if(sockets, [&](const Socket& socket) { return !needed(socket) && stop_listening(socket.bind_address, socket.port); });
+    ++i;
   }
+}
+
+/// When its requests are done.
+void Servers::end_server(size_t i) {
+  std::shared_ptr<Server> server;
+  {
+    std::lock_guard<std::mutex> one(mutex_);
+    server = std::move(running_[i].server);
+    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  retiring_.emplace_back([server = std::move(server)] {
+    if (!server->stop(retire_grace_ms)) event(Level::warn, "requests-cut", {{"reason", "the channel was removed"}});
+  });
 }
 
 unsigned Servers::under_way() const {

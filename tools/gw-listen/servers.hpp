@@ -25,8 +25,7 @@ class Servers {
   Result<void> start(std::vector<Channel>& channels);
   /// Listens where `fresh` asks for more than `before`, and sets the ports of both kinds. If it fails nothing has changed.
   Result<void> add(std::vector<Channel>& fresh, const std::vector<Channel>& before);
-  /// Ends the servers that none of the channels needs any more, when their requests are done. A port that shares its server with
-  /// one that is needed stays open.
+  /// Closes the ports that none of the channels needs any more. Requests that are under way are finished.
   void retire(const std::vector<Channel>& channels);
   /// As Server::set_tls().
   void set_tls(const std::vector<Channel>& channels);
@@ -48,6 +47,7 @@ class Servers {
   };
   const Socket* on_port(uint16_t port) const;
   Result<void> start_one(std::vector<Channel>& channels);
+  void end_server(size_t i);
 
   Server::Handler handler_;
   mutable std::mutex mutex_;  // guards changes of running_, and other threads' looks at it

@@ -17,6 +17,7 @@ void define_send_options(CLI::App& app, SendOptions& into) {
   app.add_option("--endpoint", into.endpoint, "the name of this endpoint (header OriginatingEndpoint)")->type_name("E");
   app.add_option("--wait", into.wait, "come back when every site has the message; forwards it if nobody else does")->type_name("delivered");
   app.add_option("--timeout", into.timeout, "with --wait: longest wait [none]")->type_name("T");
+  define_tls_options(app, into.cacert, into.cert, into.key);
   define_message_options(app, into.message);
 }
 

@@ -15,6 +15,7 @@ namespace gw {
 
 struct SendOptions {
   std::string to, endpoint, wait, timeout;
+  std::string cacert, cert, key;  ///< of the forwarder that --wait starts
   std::vector<std::string> sites;
   MessageOptions message;
 };

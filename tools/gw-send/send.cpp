@@ -27,6 +27,11 @@ struct Destination {
 
 Error usage(std::string text) { return Error{ExitCode::usage, 0, std::move(text)}; }
 
+/// What the forwarder that --wait may start is told of TLS.
+std::vector<std::pair<std::string, std::string>> tls_options(const SendOptions& options) {
+  return {{"--cacert", options.cacert}, {"--cert", options.cert}, {"--key", options.key}};
+}
+
 Result<void> check_options(const SendOptions& options) {
   if (options.to.empty()) {
     const std::string& file = options.message.file;
@@ -36,6 +41,9 @@ Result<void> check_options(const SendOptions& options) {
   if (!options.wait.empty() && inside_handler())
     return usage("--wait inside of a handler: the message leaves when the handler has ended (GW_OUTBOX= in front of the command: at once)");
   if (options.wait.empty() && !options.timeout.empty()) return usage("--timeout goes with --wait");
+  for (const auto& [name, value] : tls_options(options))
+    if (options.wait.empty() && !value.empty())
+      return usage(name + " goes with --wait, which may have to forward the message; without it 'gw-send forward' or the configuration says so");
   if (!options.wait.empty() && options.message.follow) return usage("--wait and --follow exclude each other");
   return {};
 }
@@ -167,6 +175,8 @@ std::vector<std::string> forward_arguments(const SendOptions& options, const Com
   if (common.verbose) words.push_back("--verbose");
   if (!options.endpoint.empty()) words.insert(words.end(), {"--endpoint", options.endpoint});
   for (const std::string& site : options.sites) words.insert(words.end(), {"--site", site});
+  for (const auto& [name, value] : tls_options(options))
+    if (!value.empty()) words.insert(words.end(), {name, value});
   return words;
 }
 
@@ -198,8 +208,8 @@ Result<ExitCode> send_and_wait(const SendOptions& options, const CommonOptions& 
 }
 
 /// --follow: what comes from now on goes where a configuration that has changed says; if it is bad, where it went.
-void follow_configuration(ConfigWatch& file, const SendOptions& options, Root& root, Storer& store) {
-  if (!file.changed()) return;
+void follow_configuration(ConfigWatch& file, const SendOptions& options, Root& root, Storer& store, bool asked) {
+  if (!asked && !file.changed()) return;
   auto again = [&]() -> Result<void> {
     GW_TRY_ASSIGN(Config config, file.read());
     for (const std::string& text : options.sites) GW_TRY(add_site_option(config, text));
@@ -266,8 +276,13 @@ Result<ExitCode> send(const SendOptions& options, const CommonOptions& common) {
   Storer store(*root, std::move(destinations));
   if (!options.wait.empty()) return send_and_wait(options, common, *root, source, store, endpoint, forwarded);
   if (!forwarded) hint_at_forwarder(common);
+  if (options.message.follow) {
+    auto look_again = [&](bool asked) { return [&, asked] { return follow_configuration(config_file, options, *root, store, asked), Result<void>(); }; };
+    source.on_idle(look_again(false));
+    source.on_reload(look_again(true));
+  }
   return source.run(*root, endpoint, [&](std::vector<Draft>& drafts) {
-    if (options.message.follow) follow_configuration(config_file, options, *root, store);
+    if (options.message.follow) follow_configuration(config_file, options, *root, store, false);
     return store(drafts);
   });
 }

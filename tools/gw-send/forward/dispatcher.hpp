@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "address.hpp"
 #include "body_digest.hpp"
 #include "config_watch.hpp"
 #include "forward_options.hpp"
@@ -90,7 +91,8 @@ class Dispatcher {
   void reload_if_changed();
   Result<void> take_singletons();
   Result<void> open_outboxes();
-  Result<void> open_error_queue();
+  Result<void> open_error_queues();
+  Result<Destination> find_error_queue(const Address& address);
   Result<void> open_store();
   void look_for_other_forwarders();
   void read_published();
@@ -148,9 +150,11 @@ class Dispatcher {
   void ask_policy(TransferPtr transfer, const std::string& reason);
   void settle_final(TransferPtr transfer, Site& site, Settlement& into, OutcomeState state, const std::string& reason, bool gave_up);
   void note_answer(Site& site, const Transfer& transfer);
+  const Destination& errors_of(size_t site) const;
   void commit(Settlement& settlement);
   std::vector<Transaction> transactions_for(Settlement& settlement, std::vector<size_t>& transaction_of);
   void committed(const SettledMessage& after);
+  static void tell_failed_attempt(const Site& site, const SettledMessage& after);
   void note(const SettledMessage& after);
   void not_committed(const SettledMessage& after, const Error& error);
   bool record_outcomes(Settlement& settlement);
@@ -165,7 +169,8 @@ class Dispatcher {
   std::string originating_site_;  // of the command line or the configuration; empty: what the listeners of this root have published
   std::map<std::string, std::string> published_sites_;
   int64_t published_stamp_ = 0;
-  Queue error_queue_;
+  Destination errors_;       // where failed messages go; no queue: there was no room to make it
+  Destination local_errors_;  // the same on this machine, for what was on its way to another one
   std::vector<SitePtr> sites_;
   std::unordered_map<std::string, size_t> site_by_key_;
   std::vector<SiteConfig> configured_sites_;  // also those that are not ours

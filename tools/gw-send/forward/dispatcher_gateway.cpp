@@ -172,8 +172,8 @@ Result<Transaction> Dispatcher::route_one(GatewayQueue& from, Claim&& claim, Rou
     return transaction;
   }
   if (!route.problem.empty()) {
-    GW_TRY(open_error_queue());
-    if (!error_queue_) return Error{ExitCode::not_now, 0, "there is no room for the error queue"};
+    GW_TRY(open_error_queues());
+    if (!errors_.queue) return Error{ExitCode::not_now, 0, "there is no room for the error queue"};
     const std::string& name = from.queue.name();
     Failure failure;
     failure.failed_queue = name + "@" + root_.machine();
@@ -185,7 +185,7 @@ Result<Transaction> Dispatcher::route_one(GatewayQueue& from, Claim&& claim, Rou
     failure.at_us = now_us();
     Message failed = message;
     add_failure_headers(failed.headers, failure);
-    transaction.put(error_queue_, std::move(failed), for_a_person(claim.info().expires_at_ms));
+    put_to(transaction, errors_, std::move(failed), for_a_person(claim.info().expires_at_ms));
   }
   const bool is_reply = message.headers.get(header::message_intent) == "Reply";
   for (const SiteConfig& site : route.sites) {

@@ -77,26 +77,6 @@ struct Dispatcher::Settlement {
   }
 };
 
-namespace {
-
-/// The fields that are known, and only those.
-void attempt_event(const std::string& id, const std::string& site, unsigned attempt, int status, const std::string& reason,
-                   int64_t next_try_ms) {
-  const std::string next = next_try_ms > 0 ? format_rfc3339(next_try_ms) : "";
-  const char* name = "attempt-failed";
-  if (status != 0 && next_try_ms > 0)
-    event(Level::warn, name,
-          {{"id", id}, {"site", site}, {"attempt", attempt}, {"status", status}, {"reason", reason}, {"next_try_at", next}});
-  else if (next_try_ms > 0)
-    event(Level::warn, name, {{"id", id}, {"site", site}, {"attempt", attempt}, {"reason", reason}, {"next_try_at", next}});
-  else if (status != 0)
-    event(Level::error, name, {{"id", id}, {"site", site}, {"attempt", attempt}, {"status", status}, {"reason", reason}});
-  else
-    event(Level::error, name, {{"id", id}, {"site", site}, {"attempt", attempt}, {"reason", reason}});
-}
-
-}  // namespace
-
 void Dispatcher::settle(std::vector<TransferPtr>&& transfers) {
   if (transfers.empty() && late_outcomes_.empty()) return;
   if (failed()) {
@@ -284,7 +264,7 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
                            : reason;
   std::optional<Message> for_error_queue;
   if (state == OutcomeState::failed) {
-    if (auto opened = open_error_queue(); !opened || !error_queue_) {
+    if (auto opened = open_error_queues(); !opened || !errors_.queue) {
       site.paused_until_ms = monotonic_ms() + commit_trouble_pause_ms;
       return settle_unsent(std::move(transfer));
     }
@@ -336,6 +316,9 @@ bool Dispatcher::record_outcomes(Settlement& settlement) {
   return true;
 }
 
+/// What was on its way to a machine keeps the headers that say where, and does not fail again on the way to the error queue.
+const Destination& Dispatcher::errors_of(size_t site) const { return sites_[site]->is_machine() ? local_errors_ : errors_; }
+
 /// One transaction for each message, so that one that fails hinders no other; they share the syncs of their outbox. Where
 /// many outboxes are concerned they go into one: its decision is one sync instead of one for each outbox.
 std::vector<Transaction> Dispatcher::transactions_for(Settlement& settlement, std::vector<size_t>& transaction_of) {
@@ -356,7 +339,7 @@ std::vector<Transaction> Dispatcher::transactions_for(Settlement& settlement, st
     }
     transaction_of.push_back(index);
     Transaction& transaction = transactions[index];
-    if (item.failed) transaction.put(error_queue_, std::move(*item.failed), for_a_person(item.claim.info().expires_at_ms));
+    if (item.failed) put_to(transaction, errors_of(item.after.site), std::move(*item.failed), for_a_person(item.claim.info().expires_at_ms));
     if (item.defer)
       transaction.defer(std::move(item.claim), *item.defer);
     else
@@ -410,11 +393,11 @@ void Dispatcher::note(const SettledMessage& after) {
     case OutcomeState::failed:
     case OutcomeState::purged: line.event = Happened::failed; break;
   }
-  const std::string queue = outbox_of_site(site.key);
+  const std::string queue = outbox_of_site(site.key), errors = errors_of(after.site).name();
   line.id = after.id;
   line.queue = queue;
   if (line.event == Happened::failed)
-    line.to = error_queue_.name();
+    line.to = errors;
   else
     line.seq = after.seq;
   line.site = site.key;
@@ -426,25 +409,39 @@ void Dispatcher::note(const SettledMessage& after) {
   root_.journal().add(line);
 }
 
+/// The last one has no next try.
+void Dispatcher::tell_failed_attempt(const Site& site, const SettledMessage& after) {
+  const bool again = after.state == OutcomeState::stored && after.next_try_ms > 0;
+  const Field unknown("", "");  // left out
+  event(again ? Level::warn : Level::error, "attempt-failed",
+        {{"id", after.id},
+         {"site", site.key},
+         {"attempt", after.attempt},
+         after.status == 0 ? unknown : Field("status", after.status),
+         {"reason", after.reason},
+         again ? Field("next_try_at", format_rfc3339(after.next_try_ms)) : unknown,
+         {traceparent_header, after.traceparent}});
+}
+
 void Dispatcher::committed(const SettledMessage& after) {
   note(after);
   Site& site = *sites_[after.site];
   switch (after.state) {
     case OutcomeState::delivered:
-      event(Level::debug, "delivered", {{"id", after.id}, {"site", site.key}, {"attempt", after.attempt}});
+      event(Level::debug, "delivered", {{"id", after.id}, {"site", site.key}, {"attempt", after.attempt}, {traceparent_header, after.traceparent}});
       return;
     case OutcomeState::expired:
-      event(Level::warn, "expired", {{"id", after.id}, {"site", site.key}});
+      event(Level::warn, "expired", {{"id", after.id}, {"site", site.key}, {traceparent_header, after.traceparent}});
       return;
     case OutcomeState::stored:
       if (job_.mode == ForwardJob::Mode::listed) site.listed.add(monotonic_of(after.next_try_ms), after.seq);
       if (job_.mode == ForwardJob::Mode::once) left_over_ = true;
-      return attempt_event(after.id, site.key, after.attempt, after.status, after.reason, after.next_try_ms);
+      return tell_failed_attempt(site, after);
     case OutcomeState::failed:
     case OutcomeState::purged:
       ++failed_total_;
       if (after.attempt > 0) count_given_up(root_.path(), outbox_of_site(site.key));
-      return attempt_event(after.id, site.key, after.attempt, after.status, after.reason, 0);
+      return tell_failed_attempt(site, after);
   }
 }
 

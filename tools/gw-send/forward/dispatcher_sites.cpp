@@ -108,8 +108,8 @@ Result<void> Dispatcher::configure(const Config& config) {
   for (auto& [site, link] : links) configure_site(site, std::move(link));
   link_watch_.begin(watched_files());
   if (send_loop_) send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
-  error_queue_ = Queue();
-  return open_error_queue();
+  errors_ = local_errors_ = Destination();
+  return open_error_queues();
 }
 
 Result<void> Dispatcher::configure_unlisted(const SiteConfig& site) {
@@ -200,13 +200,24 @@ Result<void> Dispatcher::open_outboxes() {
   return {};
 }
 
-/// Stays null while there is no room for it.
-Result<void> Dispatcher::open_error_queue() {
-  if (error_queue_) return {};
-  auto queue = root_.create_queue(settings_->error_queue);
-  if (!queue && !is_full_disk(queue.error())) return std::move(queue).error();
-  if (queue) error_queue_ = *queue;
+/// They stay null while there is no room for them.
+Result<void> Dispatcher::open_error_queues() {
+  if (errors_.queue && local_errors_.queue) return {};
+  GW_TRY_ASSIGN(Address address, parse_address(settings_->error_queue));
+  auto found = find_error_queue(address);
+  address.machine.clear();
+  auto local = find_error_queue(address);
+  for (const auto* one : {&found, &local})
+    if (!*one && !is_full_disk(one->error())) return one->error();
+  if (!found || !local) return {};
+  errors_ = *std::move(found);
+  local_errors_ = *std::move(local);
   return {};
+}
+
+Result<Destination> Dispatcher::find_error_queue(const Address& address) {
+  if (is_here(address, root_.machine())) GW_TRY(root_.create_queue(address.queue));
+  return Destinations(root_, job_.config_path, job_.config_must_exist).find(address);
 }
 
 /// The same for the outcomes.

@@ -160,7 +160,7 @@ std::string host_of(std::string_view url) {
 /// comes with another one; "Host:" alone takes its own out.
 void lower_case_all(Slot& slot) {
   std::string& head = slot.request.head;
-  head.append("content-length: " + std::to_string(slot.request.body->size()) + "\r\nhost: " + host_of(*slot.request.url)).push_back('\0');
+  head.append("content-length: " + std::to_string(body_size(slot.request)) + "\r\nhost: " + host_of(*slot.request.url)).push_back('\0');
   bool in_name = true;
   for (char& c : head) {
     if (c == '\0') in_name = true;

@@ -9,6 +9,8 @@
 #include "config.hpp"
 #include "config_names.hpp"
 #include "diag.hpp"
+#include "envelope.hpp"
+#include "envelope_upload.hpp"
 #include "hash.hpp"
 #include "http_client.hpp"
 #include "link.hpp"
@@ -30,6 +32,7 @@ struct Report {
   const SiteConfig* site = nullptr;
   HttpAnswer answer;
   HeadLines sent;
+  HeadLines in_body;               ///< httpvnext: those of the message
   std::vector<Arrival> arrivals;  ///< of the lines sent; empty: the other end cannot tell
   bool body_arrived = true;
   std::vector<std::string> other_headers;  ///< what stood beside them: a proxy's, the library's
@@ -65,18 +68,46 @@ Message probe_message(const ProbeOptions& options, const std::string& endpoint, 
   return message;
 }
 
-/// The head of a submit but for the call type, which every gateway refuses.
-std::string probe_head(const Message& message, const SiteConfig& site) {
+RequestContext probe_context(const Message& message, const SiteConfig& site) {
   RequestContext context;
   context.lower_case_names = site.header_case_lower;
   context.original_version_1 = site.legacy_mode;
+  context.to_machine = is_machine_key(site.key);
   const Md5 digest = md5(message.body.bytes());
   context.content_md5 = base64(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
-  std::string head = submit_head(message, context);
+  return context;
+}
+
+std::string probe_line(const SiteConfig& site) {
+  return (site.header_case_lower ? to_lower(wire::probe) : std::string(wire::probe)) + ": 1" + '\0';
+}
+
+/// The head of a submit but for the call type, which every gateway refuses.
+std::string probe_head(const Message& message, const SiteConfig& site) {
+  std::string head = submit_head(message, probe_context(message, site));
   const std::string_view submit = ": SingleCallSubmit";
   const size_t at = head.find(std::string(submit) + '\0');
   head.replace(at + 2, submit.size() - 2, wire::probe_call_type);
-  return head + (site.header_case_lower ? to_lower(wire::probe) : std::string(wire::probe)) + ": 1" + '\0';
+  return head + probe_line(site);
+}
+
+/// The same for httpvnext, whose requests carry the message's headers in their body.
+Headers probe_fields(const Message& message, const SiteConfig& site) {
+  Headers fields = submit_fields(message, probe_context(message, site));
+  fields.set(wire::call_type, wire::probe_call_type);
+  return fields;
+}
+
+Result<std::string> sha256_of(Upload& upload) {
+  constexpr size_t chunk_bytes = 64 * 1024;
+  Digest digest(Digest::Kind::sha256);
+  for (;;) {
+    GW_TRY_ASSIGN(const std::string bytes, upload.read(chunk_bytes));
+    if (bytes.empty()) break;
+    digest.update(bytes);
+  }
+  upload.rewind();
+  return hex(digest.finish());
 }
 
 HeadLines arrived_lines(const JsonValue& report) {
@@ -94,12 +125,13 @@ std::string text_of(const JsonValue& object, std::string_view key) {
   return value ? value->string().value_or("") : "";
 }
 
-/// One of ours answered.
-void read_report(const JsonValue& json, const Message& message, Report& report) {
+/// One of ours answered. What stands in the body arrives with it, or nobody can tell how much of it.
+void read_report(const JsonValue& json, const std::string& body_sha256, Report& report) {
   report.endpoint = text_of(json, "endpoint");
   report.arrivals = compare_heads(report.sent, arrived_lines(json));
-  const Sha256 digest = sha256(message.body.bytes());
-  report.body_arrived = text_of(json, "body_sha256") == hex(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
+  report.body_arrived = text_of(json, "body_sha256") == body_sha256;
+  report.sent.insert(report.sent.end(), report.in_body.begin(), report.in_body.end());
+  report.arrivals.resize(report.sent.size(), report.body_arrived ? Arrival::same : Arrival::changed);
   if (const auto others = json.get("other_headers"))
     for (const JsonValue& name : others->items()) report.other_headers.push_back(name.string().value_or(""));
   auto any = [&](Arrival kind) { return std::find(report.arrivals.begin(), report.arrivals.end(), kind) != report.arrivals.end(); };
@@ -182,15 +214,28 @@ void print_report(const Report& report) {
   if (report.hint) event(Level::warn, "probe-hint", {{"site", report.site->key}, {"hint", *report.hint}});
 }
 
-Report ask(HttpClient& client, const SiteConfig& site, LinkPtr link, const Message& message, const ForwardSettings& settings) {
+Result<Report> ask(HttpClient& client, const SiteConfig& site, LinkPtr link, const Message& message, const ForwardSettings& settings) {
   Report report;
   report.site = &site;
   HttpRequest request;
   request.url = &site.address;
   request.link = std::move(link);
-  request.head = probe_head(message, site);
-  report.sent = lines_of_head(request.head);
   request.body = &message.body;
+  std::optional<EnvelopeUpload> upload;
+  std::string body_sha256;
+  if (is_envelope_type(site.channel_type)) {
+    const Headers fields = probe_fields(message, site);
+    for (const Headers::Entry& entry : fields.entries()) report.in_body.emplace_back(entry.name, entry.value);
+    upload.emplace(fields, message.body, envelope_digits(message.body.bytes()));
+    GW_TRY_ASSIGN(body_sha256, sha256_of(*upload));
+    request.upload = &*upload;
+    request.head = (site.header_case_lower ? to_lower(envelope_head()) : envelope_head()) + probe_line(site);
+  } else {
+    const Sha256 digest = sha256(message.body.bytes());
+    body_sha256 = hex(std::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
+    request.head = probe_head(message, site);
+  }
+  report.sent = lines_of_head(request.head);
   request.lower_case_names = site.header_case_lower;
   request.connect_timeout_ms = settings.connect_timeout_ms;
   request.answer_timeout_ms = settings.answer_timeout_ms;
@@ -199,7 +244,7 @@ Report ask(HttpClient& client, const SiteConfig& site, LinkPtr link, const Messa
   auto json = JsonValue::parse(report.answer.body);
   const bool ours = report.answer.status == 200 && report.answer.complete && json && json->get("gatepost_probe");
   if (ours)
-    read_report(*json, message, report);
+    read_report(*json, body_sha256, report);
   else
     judge_refusal(report);
   return report;
@@ -226,10 +271,10 @@ Result<ExitCode> probe_sites(const ProbeOptions& options, const CommonOptions& c
     size = *given;
   }
   GW_TRY_ASSIGN(Config config, load_config_with_sites(common.config, common.config_given, options.sites));
-  GW_TRY_ASSIGN(auto sites, resolve_sites(config, options.to));
+  GW_TRY_ASSIGN(auto sites, resolve_links(config, options.to));
   for (const SiteConfig* site : sites)
-    if (site->channel_type != "http" && site->channel_type != "https")
-      return usage("site '" + site->key + "' has the channel type '" + site->channel_type + "', and only http can be probed");
+    if (!is_http_type(site->channel_type))
+      return usage(key_in_words(site->key) + " has the channel type '" + site->channel_type + "', whose program cannot tell what arrives");
   ForwardOptions forward;
   forward.endpoint = options.endpoint;
   forward.connect_timeout = options.connect_timeout;
@@ -244,7 +289,7 @@ Result<ExitCode> probe_sites(const ProbeOptions& options, const CommonOptions& c
   ExitCode code = ExitCode::ok;
   for (const SiteConfig* site : sites) {
     GW_TRY_ASSIGN(LinkPtr link, read_link(with_default_certificates(*site, settings), config.path));
-    const Report report = ask(*client, *site, std::move(link), message, settings);
+    GW_TRY_ASSIGN(const Report report, ask(*client, *site, std::move(link), message, settings));
     common.json ? print_json(report) : print_report(report);
     code = worse(code, report.code);
   }
