@@ -120,11 +120,11 @@ printf 'x\n' | gw-send --to Gone --site Gone=http://127.0.0.1:1/ --id lost-too -
 run_exit 1 gw-send forward --drain --retries 0 --site Gone=http://127.0.0.1:1/ --error-queue Sales@vm2
 same "lost lost-too site.Gone@$(cat root/machine)" "$(far list Sales --where id~lost --json | jq -r '.id, .failed_queue' | sort -u | xargs)"
 like '^NServiceBus.ExceptionInfo.Message: no answer: ' "$(far show Sales lost --headers)"
-run_ok queue-inspect put Private@vm2 --id refused body.txt
+run_ok queue-inspect put site.A@vm2 --id refused body.txt
 sed 's/<Gateway /<Gateway ErrorQueue="error@vm2" /' config.xml >errors.xml
 run_exit 1 gw-send forward --drain --retries 0 --config errors.xml
 like "^NServiceBus.FailedQ: machine.vm2@$(cat root/machine)" "$(queue-inspect show error refused --headers)" "... with the headers that bring it back"
-like "^Gatepost.DestinationQueue: Private" "$(queue-inspect show error refused --headers)"
+like "^Gatepost.DestinationQueue: site.A$" "$(queue-inspect show error refused --headers)"
 run_exit 64 gw-send forward --once --error-queue error@vm3
 like 'the following machines have not been configured: vm3' "$err"
 run_exit 64 gw-send forward --once --error-queue error@
