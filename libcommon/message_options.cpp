@@ -490,6 +490,7 @@ Result<MessageSource> MessageSource::open_files(const MessageOptions& options, c
   GW_TRY_ASSIGN(impl->attached, AttachedFiles::open(options.attachments));
   if (!options.from_dir.empty()) {
     impl->directory = UniqueFd(::open(options.from_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!impl->directory && errno == ENOTDIR) return Error{ExitCode::no_input, ENOTDIR, "'" + options.from_dir + "' is no directory"};
     if (!impl->directory) return errno_error("open", options.from_dir, errno);
     if (::mkdirat(impl->directory.get(), sent_directory.data(), 0777) != 0 && errno != EEXIST)
       return errno_error("create", options.from_dir + "/.sent", errno);

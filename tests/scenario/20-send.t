@@ -97,4 +97,10 @@ check "one copy on disk" [ $(($(du -sk "$GW_ROOT" | cut -f1) - before)) -lt 5000
 run_ok env LD_DEBUG=libs gw-send --to Depot price.txt
 unlike 'lib(curl|ssl|crypto)\.so' "$err" "loads neither libcurl nor OpenSSL"
 
+# An empty variable is not "do not wait".
+run_exit 64 gw-send --to A --site A=http://127.0.0.1:1/ --wait '' /dev/null
+like '^gw-send: --wait: the value is empty' "$err"
+run_exit 64 gw-send wait --timeout '' some-id
+run_exit 66 gw-send --to A --site A=http://127.0.0.1:1/ --from-dir "$SRC/README.md"
+like 'is no directory' "$err"
 done_testing

@@ -61,6 +61,7 @@ like 'line 2' "$err"
 run_exit 74 bash -c 'printf "n1\n" | gw-dedup filter --endpoint whole >/dev/full'
 run_exit 1 gw-dedup seen --endpoint whole n1
 run_exit 64 gw-dedup filter --endpoint whole --key-field 0
+like '^gw-dedup: --key-field: Value 0 not in range' "$err"
 
 # A filter in the middle of a pipe passes a line on as it comes.
 mkfifo in

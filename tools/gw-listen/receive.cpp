@@ -1,14 +1,13 @@
 #include "receive.hpp"
 
 #include <algorithm>
-#include <cerrno>
 
 #include "config_names.hpp"
 #include "diag.hpp"
-#include "machine_door.hpp"
 #include "envelope_exchange.hpp"
+#include "machine_door.hpp"
 #include "proxy.hpp"
-#include "put_notes.hpp"
+#include "receive_steps.hpp"
 #include "units.hpp"
 #include "web_client.hpp"
 
@@ -16,51 +15,12 @@ namespace gw::listen {
 
 namespace {
 
-constexpr size_t read_bytes = 64 * 1024;
 constexpr int64_t slot_wait_ms = 10'000;
-constexpr int comes_later = 0;  // the status of an answer that another thread gives
-constexpr const char* other_md5 = "MD5 hash received does not match hash calculated on server. Please resubmit.";
-constexpr const char* retry_soon = "Retry-After: 5\r\n";
-constexpr const char* retry_when_space = "Retry-After: 60\r\n";
-
-Answer refusal(int status, std::string text, std::string fields = {}) {
-  Answer answer;
-  answer.status = status;
-  answer.text = std::move(text);
-  answer.fields = std::move(fields);
-  return answer;
-}
-Answer refusal(WireRefusal&& why) { return refusal(why.status, std::move(why.text)); }
-
-Answer ok() {
-  Answer answer;
-  answer.text = "OK";
-  return answer;
-}
-
-// As the original's HTTP layer says it.
-Answer not_found() {
-  Answer answer = refusal(404, "<h1>Not Found (Not Found)</h1>");
-  answer.content_type = "text/html";
-  return answer;
-}
 
 /// What the sender says of itself by this name does not count.
 void set_site(Headers& headers, const std::string& site) {
   headers.remove(site_header);
   if (!site.empty()) headers.set(site_header, site);
-}
-
-bool is_space_error(const Error& error) { return error.sys_errno == ENOSPC || error.sys_errno == EDQUOT; }
-
-/// What a store that failed means for the sender. io_error never comes here.
-Answer answer_error(const Error& error) {
-  const bool for_now = is_space_error(error) || error.code == ExitCode::not_now;
-  // Paths and reasons of this machine are not for the other side.
-  event(for_now ? Level::warn : Level::error, for_now ? "store-refused" : "store-failed", {{"reason", error.text}});
-  if (is_space_error(error)) return refusal(507, "not enough space", retry_when_space);
-  if (for_now) return refusal(503, "not now: try again later", retry_soon);
-  return refusal(500, "Unexpected server error");
 }
 
 /// Where a message of another machine goes; nullptr: it is none.
@@ -81,100 +41,14 @@ int64_t clock_difference_ms(std::string_view date, int64_t now) {
   return difference > none_ms || difference < -none_ms ? difference : 0;
 }
 
-class Digests {
- public:
-  explicit Digests(bool with_md5) : sha256_(Digest::Kind::sha256) {
-    if (with_md5) md5_.emplace(Digest::Kind::md5);
-  }
-  void update(std::string_view bytes) {
-    sha256_.update(bytes);
-    if (md5_) md5_->update(bytes);
-  }
-  Sha256 sha256() {
-    std::string bytes = sha256_.finish();
-    Sha256 result;
-    std::copy(bytes.begin(), bytes.end(), result.begin());
-    return result;
-  }
-  std::string md5() { return md5_ ? base64(md5_->finish()) : std::string(); }
-
- private:
-  Digest sha256_;
-  std::optional<Digest> md5_;
-};
-
-// Bodies that end below the limit of the queue never see a file.
-class BodySink {
- public:
-  explicit BodySink(const std::function<BodyWriter()>& writer) : make_writer_(writer) {}
-  Result<void> write(std::string_view bytes) {
-    if (!writer_ && memory_.size() + bytes.size() <= inline_body_bytes_max) {
-      memory_ += bytes;
-      return {};
-    }
-    if (!writer_) {
-      writer_.emplace(make_writer_());
-      GW_TRY(writer_->write(memory_));
-      memory_ = {};
-    }
-    return writer_->write(bytes);
-  }
-  Result<Body> finish() {
-    if (!writer_) return Body(std::move(memory_));
-    return std::move(*writer_).finish();
-  }
-
- private:
-  const std::function<BodyWriter()>& make_writer_;
-  std::optional<BodyWriter> writer_;
-  std::string memory_;
-};
-
-// The body of a property. One that is known already is only counted and hashed.
-class BlobSink {
- public:
-  BlobSink(DataBus& data_bus, bool known) : data_bus_(data_bus), known_(known) {}
-  Result<void> write(std::string_view bytes) {
-    size_ += bytes.size();
-    if (known_) return {};
-    GW_TRY(open());
-    return blob_->writer.write(bytes);
-  }
-  Result<DedupStore::AddedProperty> finish(PropertyRow&& row, bool even_after_message, int64_t expires_at_ms) {
-    GW_TRY(open());
-    row.bytes = size_;
-    return data_bus_.add(*std::move(blob_), std::move(row), even_after_message, expires_at_ms);
-  }
-
- private:
-  Result<void> open() {
-    if (blob_) return {};
-    auto begun = data_bus_.begin();
-    if (!begun) return std::move(begun).error();
-    blob_.emplace(*std::move(begun));
-    return {};
-  }
-  DataBus& data_bus_;
-  bool known_;
-  uint64_t size_ = 0;
-  std::optional<DataBus::Blob> blob_;
-};
-
-Answer broken_body(const Exchange& exchange, Exchange::Read how, uint64_t got, const BodyPlan& plan) {
-  if (how == Exchange::Read::malformed) return refusal(400, exchange.fault());
-  if (how == Exchange::Read::too_slow) return refusal(408, "the body came too slowly");
-  std::string text = "the body ended after " + std::to_string(got);
-  text += plan.chunked ? " bytes without its last chunk" : " of " + std::to_string(plan.length) + " bytes";
-  return refusal(400, std::move(text));
-}
-
 void report_refused(const RequestHead& head, const Answer& answer, const std::string& id) {
-  const Field status("status", answer.status), reason("reason", answer.status == 404 ? "Not Found" : answer.plain_text()), from("from", head.from);
   const std::string advice = answer.status == 400 ? proxy_advice(head) : "";
-  if (advice.empty())
-    event(Level::warn, "refused", {{"id", id}, status, reason, from});
-  else
-    event(Level::warn, "refused", {{"id", id}, status, reason, from, {"hint", advice}});
+  event(Level::warn, "refused",
+        {{"id", id},
+         {"status", answer.status},
+         {"reason", answer.status == 404 ? "Not Found" : answer.plain_text()},
+         {"from", head.from},
+         advice.empty() ? Field("", "") : Field("hint", advice)});
 }
 
 }  // namespace
@@ -281,22 +155,6 @@ Answer Receiver::status_page() const {
 
 /// What people call this listener.
 const std::string& Receiver::name() const { return context_.endpoint.empty() && context_.machine ? context_.machine->name() : context_.endpoint; }
-
-// What the steps of one request share.
-struct Receiver::Incoming {
-  Exchange& exchange;
-  const Channel& channel;
-  const BodyPlan& plan;
-  const WireCall& call;
-  std::string_view date{};
-  std::string key{};     // of de-duplication and properties
-  std::string store{};   // where that is remembered
-  Queue queue{};
-  DataBus* data_bus = nullptr;
-  HeldMessages* held = nullptr;  // null: a message of another machine
-  Arrival arrival{};
-  int64_t ahead_ms = 0;  // our clock before the sender's
-};
 
 namespace {
 
@@ -413,260 +271,6 @@ Answer Receiver::answer_probe(Exchange& exchange, const Channel& channel, const 
   Answer answer;
   answer.text = probe_report(exchange.head(), name(), bytes, hex(digest.finish()));
   return answer;
-}
-
-Answer Receiver::receive_message(const Incoming& in, Headers&& headers) const {
-  const bool needs_properties = in.call.type == WireCall::Type::submit && !in.call.data_bus_headers.empty();
-  if (needs_properties) {
-    // Without them the body need not come. What says so is only a hint, but a refusal is never wrong.
-    auto found = in.data_bus->find(in.key, false);
-    if (!found) return answer_error(found.error());
-    auto missing = found->message ? std::nullopt : missing_property(expected_properties(in.call), found->rows);
-    if (missing) return refusal(*std::move(missing));
-  }
-  auto got = read_body(in);
-  if (auto* refused = std::get_if<Answer>(&got)) return std::move(*refused);
-  Received& received = std::get<Received>(got);
-  if (in.call.md5 && *in.call.md5 != received.md5) return refusal(412, other_md5);
-  if (!needs_properties) return store(in, std::move(headers), std::move(received));
-  HeldProperties properties(in.data_bus->root_path());
-  if (auto answer = fill_in(in, headers, received.sha256, properties)) return *std::move(answer);
-  Answer answer = store(in, std::move(headers), std::move(received));
-  if (answer.status == 200) properties.release();
-  return answer;
-}
-
-// De-duplication comes first: the properties of a message that was accepted are gone.
-std::optional<Answer> Receiver::fill_in(const Incoming& in, Headers& headers, const Sha256& body_sha256, HeldProperties& properties) const {
-  auto found = in.data_bus->find(in.key, true);
-  if (!found) return answer_error(found.error());
-  if (found->message) return known_message(in, *found->message, body_sha256);
-  const auto expected = expected_properties(in.call);
-  if (auto held = properties.hold(found->rows); !held) return answer_error(held.error());
-  if (auto missing = missing_property(expected, found->rows)) return refusal(*std::move(missing));
-  rewrite_properties(headers, expected, found->rows);
-  return std::nullopt;
-}
-
-Answer Receiver::known_message(const Incoming& in, const DedupRow& row, const Sha256& body_sha256) const {
-  DedupRow came;
-  came.body_sha256 = body_sha256;
-  if (row.other_body(came)) return refusal(422, "same id, other body");
-  event(Level::info, "duplicate", {{"id", in.call.id}});
-  counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
-  note(Happened::duplicate, in.call.id, 0, "");
-  return in.held ? release(in.call.id, true) : ok();
-}
-
-Answer Receiver::receive_property(const Incoming& in, const Headers& headers) const {
-  auto before = in.data_bus->find(in.key, false);
-  if (!before) return answer_error(before.error());
-  // NServiceBus 3 sends its properties after the message.
-  auto is_known = [&](const DedupStore::Properties& found) {
-    return (found.message && !in.call.legacy) || find_property(found.rows, in.call.data_bus_key);
-  };
-  const bool known = is_known(*before);
-  BlobSink sink(*in.data_bus, known);
-  Digests digests(in.call.md5.has_value());
-  auto refused = copy_body(in, known ? UINT64_MAX : 0, [&](std::string_view bytes) {
-    digests.update(bytes);
-    return sink.write(bytes);
-  });
-  if (refused) return *std::move(refused);
-  if (in.call.md5 && *in.call.md5 != digests.md5()) return refusal(412, other_md5);
-  if (known) {
-    auto still = in.data_bus->find(in.key, true);
-    if (!still) return answer_error(still.error());
-    if (!is_known(*still)) return refusal(503, "not now: the property was purged meanwhile", retry_soon);
-    const PropertyRow* row = find_property(still->rows, in.call.data_bus_key);
-    if (row && row->sha256 != digests.sha256()) event(Level::warn, "property-differs", {{"id", in.call.id}, {"property", in.call.data_bus_key}});
-    return ok();
-  }
-  // Also if its message never comes.
-  const WireTimes times = wire_times(headers, in.call, in.date, now_ms());
-  PropertyRow row;
-  row.id = in.key;
-  row.name = in.call.data_bus_key;
-  row.sha256 = digests.sha256();
-  auto added = sink.finish(std::move(row), in.call.legacy, times.expires_at_ms);
-  if (!added) return answer_error(added.error());
-  if (added->other_body) event(Level::warn, "property-differs", {{"id", in.call.id}, {"property", in.call.data_bus_key}});
-  return ok();
-}
-
-Answer Receiver::receive_ack(const Incoming& in) const {
-  Digests digests(in.call.md5.has_value());
-  auto refused = copy_body(in, UINT64_MAX, [&](std::string_view bytes) {
-    digests.update(bytes);
-    return Result<void>();
-  });
-  if (refused) return *std::move(refused);
-  if (in.call.md5 && *in.call.md5 != digests.md5()) return refusal(412, other_md5);
-  return release(in.call.id, false);
-}
-
-// `known`: the id was accepted, so if it is not held there is nothing to do.
-Answer Receiver::release(const std::string& id, bool known) const {
-  auto released = known ? context_.held->release_if_held(id) : context_.held->release(id);
-  if (!released) return answer_error(released.error());
-  switch (released->outcome) {
-    case HeldMessages::Outcome::released: return ok();
-    case HeldMessages::Outcome::unknown: return refusal(412, "Message ID was never received. Please resubmit.");
-    case HeldMessages::Outcome::busy: return refusal(503, "not now: another call is about to release the message", retry_soon);
-    case HeldMessages::Outcome::incomplete: return refusal(*std::move(released->missing));
-  }
-  return refusal(500, "Unexpected server error");
-}
-
-// Bodies of more than `file_above` bytes need space.
-std::optional<Answer> Receiver::copy_body(const Incoming& in, uint64_t file_above, const Write& write) const {
-  const BodyPlan& plan = in.plan;
-  auto too_large = [&] { return refusal(413, "body larger than " + std::to_string(in.channel.max_body_bytes) + " bytes"); };
-  if (plan.length > in.channel.max_body_bytes) return too_large();
-  if (plan.length > file_above) {
-    uint64_t free = context_.free_bytes();
-    if (free < context_.min_free_bytes || free - context_.min_free_bytes < plan.length)
-      return refusal(507, "not enough space for " + std::to_string(plan.length) + " bytes", retry_when_space);
-  }
-  if (plan.expects_continue) in.exchange.send_continue();
-  std::string buffer;
-  buffer.resize(plan.chunked ? read_bytes : static_cast<size_t>(std::min<uint64_t>(plan.length, read_bytes)));
-  uint64_t size = 0;
-  while (plan.chunked || size < plan.length) {
-    size_t got = 0;
-    Exchange::Read how = in.exchange.read(buffer.data(), buffer.size(), got);
-    if (how == Exchange::Read::end && plan.chunked) break;
-    if (how != Exchange::Read::data) return broken_body(in.exchange, how, size, plan);
-    size += got;
-    if (size > in.channel.max_body_bytes) return too_large();
-    if (auto written = write(std::string_view(buffer.data(), got)); !written) return answer_error(written.error());
-  }
-  return std::nullopt;
-}
-
-std::variant<Receiver::Received, Answer> Receiver::read_body(const Incoming& in) const {
-  BodySink sink(context_.body_writer);
-  Digests digests(in.call.md5.has_value());
-  auto refused = copy_body(in, inline_body_bytes_max, [&](std::string_view bytes) {
-    digests.update(bytes);
-    return sink.write(bytes);
-  });
-  if (refused) return *std::move(refused);
-  auto body = sink.finish();
-  if (!body) return answer_error(body.error());
-  return Received{*std::move(body), digests.sha256(), digests.md5()};
-}
-
-// What the answer needs to know of a message that was handed to the committer.
-struct Receiver::Stored {
-  std::string id, key, from;
-  DataBus* data_bus = nullptr;
-  uint64_t bytes = 0;
-  bool hold = false, properties = false, of_machine = false;
-  std::string traceparent{};
-  std::string closed_queue{}, late_to{};  // of an instance that is out of service, and where the message goes instead
-};
-
-namespace {
-
-/// Nothing but the outcome of the commit decides what is sent.
-bool may_answer_late(const Channel& channel, const RequestHead& head) {
-  return !channel.slots && channel.cors_origins.empty() && !head.has_query;
-}
-
-}  // namespace
-
-PutOptions Receiver::put_options(const Incoming& in, const Headers& headers, const Sha256& body_sha256) const {
-  const WireTimes times = wire_times(headers, in.call, in.date, now_ms());
-  PutOptions options;
-  options.expires_at_ms = times.expires_at_ms;
-  int64_t first_sent_ms = times.first_sent_ms;
-  if (!in.held) {
-    const Arrival& arrival = in.arrival;
-    auto by_our_clock = [&](int64_t ms) { return ms == 0 ? 0 : ms + in.ahead_ms; };
-    if (arrival.expires_at_ms) options.expires_at_ms = by_our_clock(*arrival.expires_at_ms);
-    options.due_at_ms = by_our_clock(arrival.due_at_ms);
-    options.failures = arrival.failures;
-    first_sent_ms = by_our_clock(arrival.put_at_ms);  // of this transfer, however old the message is
-  }
-  // With a clock that is behind everything would look older than what was purged.
-  if (first_sent_ms != 0) first_sent_ms += context_.clock().behind_ms;
-  options.dedup = DedupKey{in.store, in.store, in.key, body_sha256, first_sent_ms};
-  return options;
-}
-
-Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& received) const {
-  const WireCall& call = in.call;
-  Stored what{call.id, in.key, std::string(in.exchange.head().from), in.data_bus, received.body.size(), call.type == WireCall::Type::hold,
-              !call.data_bus_headers.empty(), in.held == nullptr, std::string(headers.get(traceparent_header))};
-  Queue queue = in.queue;
-  if (what.hold) {
-    auto made = in.held->queue();
-    if (!made) return answer_error(made.error());
-    queue = *std::move(made);
-  }
-  PutOptions options = put_options(in, headers, received.sha256);
-  Transaction transaction;
-  Message message{std::move(headers), std::move(received.body)};
-  std::optional<Destination> instead;
-  if (!what.hold && context_.instances) {
-    context_.instances->note(queue.name(), message.headers);
-    auto found = context_.instances->instead_of(queue.name());
-    if (!found) return answer_error(found.error());
-    instead = *std::move(found);
-  }
-  if (instead) {
-    if (is_map_version_message(message.headers)) return ok();  // it has said what it had to say
-    what.closed_queue = queue.name();
-    what.late_to = instead->name();
-    put_to(transaction, *instead, std::move(message), std::move(options));
-  } else {
-    transaction.put(queue, std::move(message), std::move(options));
-  }
-  if (!what.hold && !what.properties && !instead && may_answer_late(in.channel, in.exchange.head()))
-    if (LateAnswer* late = in.exchange.later()) {
-      answer_late(*late, std::move(what), std::move(transaction));
-      return refusal(comes_later, {});
-    }
-  return stored(what, context_.committer->commit(std::move(transaction)));
-}
-
-/// The thread of the connection need not be woken for the answer: the next thing it waits for is the next request.
-void Receiver::answer_late(LateAnswer& answer, Stored&& what, Transaction&& transaction) const {
-  context_.committer->submit(std::move(transaction), [this, &answer, what = std::move(what)](Result<CommitResult>&& committed) mutable {
-    if (committed && committed->puts.at(0).outcome == PutOutcome::stored) return answer.send(stored(what, std::move(committed)));
-    context_.afterwards->post([this, &answer, what = std::move(what), committed = std::make_shared<Result<CommitResult>>(std::move(committed))] {
-      const Answer other = stored(what, std::move(*committed));
-      RequestHead head;  // all that is left of it
-      head.from = what.from;
-      if (other.status >= 400) refused(head, other, what.id);
-      answer.send(other);
-    });
-  });
-}
-
-Answer Receiver::stored(const Stored& what, Result<CommitResult>&& committed) const {
-  if (!committed) return answer_error(committed.error());
-  switch (committed->puts.at(0).outcome) {
-    case PutOutcome::stored:
-      counts_.delivered.fetch_add(1, std::memory_order_relaxed);
-      if (!what.late_to.empty()) context_.instances->sent_on(what.id, what.closed_queue, what.late_to, what.from);
-      event(Level::debug, "received", {{"id", what.id}, {"bytes", what.bytes}, {"seq", committed->puts[0].seq}, {"from", what.from}, {traceparent_header, what.traceparent}});
-      if (what.hold || !what.properties) return ok();
-      // The message owns the blobs. Rows that stay are seen as such by the next purge.
-      if (auto done = what.data_bus->accepted(what.key); !done)
-        event(Level::warn, "properties-left", {{"id", what.id}, {"reason", done.error().text}});
-      return ok();
-    case PutOutcome::duplicate:
-      counts_.duplicate.fetch_add(1, std::memory_order_relaxed);
-      event(Level::info, "duplicate", {{"id", what.id}, {"from", what.from}, {traceparent_header, what.traceparent}});
-      return what.hold || what.of_machine ? ok() : release(what.id, true);
-    case PutOutcome::conflict:
-      return refusal(422, "same id, other body");
-    case PutOutcome::too_old:
-      return refusal(410, "too old to be told apart from a duplicate: ids of its time are purged; if it was never delivered, send it with a new id");
-  }
-  return refusal(500, "Unexpected server error");
 }
 
 }  // namespace gw::listen

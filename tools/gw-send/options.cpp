@@ -5,6 +5,9 @@
 namespace gw {
 namespace {
 
+/// An empty variable of a script must not mean "do not wait".
+std::string not_empty(const std::string& value) { return value.empty() ? "the value is empty" : ""; }
+
 void define_sites(CLI::App& app, std::string& to, std::vector<std::string>& sites, const char* text) {
   app.add_option("--to", to, text)->join()->type_name("SITES");
   app.add_option("--site", sites, "a site beside those of the configuration; may be repeated")->type_name("KEY=URL[,TYPE]");
@@ -15,8 +18,8 @@ void define_sites(CLI::App& app, std::string& to, std::vector<std::string>& site
 void define_send_options(CLI::App& app, SendOptions& into) {
   define_sites(app, into.to, into.sites, "where to: keys, shell patterns and groups of sites, comma-separated; may be repeated");
   app.add_option("--endpoint", into.endpoint, "the name of this endpoint (header OriginatingEndpoint)")->type_name("E");
-  app.add_option("--wait", into.wait, "come back when every site has the message; forwards it if nobody else does")->type_name("delivered");
-  app.add_option("--timeout", into.timeout, "with --wait: longest wait [none]")->type_name("T");
+  app.add_option("--wait", into.wait, "come back when every site has the message; forwards it if nobody else does")->type_name("delivered")->check(not_empty);
+  app.add_option("--timeout", into.timeout, "with --wait: longest wait [none]")->type_name("T")->check(not_empty);
   define_tls_options(app, into.cacert, into.cert, into.key);
   define_message_options(app, into.message);
 }
@@ -30,7 +33,7 @@ void define_reply_options(CLI::App& app, ReplyOptions& into) {
 void define_wait_options(CLI::App& app, WaitOptions& into) {
   app.add_option("--for", into.wanted, "what to wait for [delivered]")->type_name("delivered");
   define_sites(app, into.to, into.sites, "only at these sites (keys, patterns, groups)");
-  app.add_option("--timeout", into.timeout, "longest wait; 0: only look [none]")->type_name("T");
+  app.add_option("--timeout", into.timeout, "longest wait; 0: only look [none]")->type_name("T")->check(not_empty);
   app.add_option("ID", into.ids, "ids as gw-send printed them");
 }
 
