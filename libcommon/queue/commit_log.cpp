@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include <algorithm>
+
 #include "../diag.hpp"
 #include "../hash.hpp"
 #include "impl.hpp"
@@ -90,12 +92,12 @@ Result<void> RootImpl::apply(const CommitRecord& record) {
 Result<void> RootImpl::retire_commit_file(unsigned index) {
   // Under the append lock. Evidence outlives its effects: every word that follows from a record here is synced first.
   std::string path = shown("commit/" + name_of(index));
-  std::map<std::string, std::set<uint64_t>> touched;
+  std::map<std::string, std::vector<uint64_t>> touched;
   GW_TRY_ASSIGN(CommitFileHeader header, read_header(commit_fds_[index].get(), path));
   GW_TRY(visit_file(commit_fds_[index].get(), header.start, UINT64_MAX, path, [&](uint64_t, const CommitRecord& record) -> Result<void> {
-    GW_TRY(apply(record));
+    if (xid_in_use(record.xid)) GW_TRY(apply(record));  // a transaction is finished once its effects are in all words
     for (auto* refs : {&record.sources, &record.targets})
-      for (auto& ref : *refs) touched[ref.queue].insert(ref.seq);
+      for (auto& ref : *refs) touched[ref.queue].push_back(ref.seq);
     return {};
   }));
   for (auto& [name, seqs] : touched) {
@@ -104,6 +106,7 @@ Result<void> RootImpl::retire_commit_file(unsigned index) {
       if (q.error().code == ExitCode::no_input) continue;  // removed since
       return std::move(q).error();
     }
+    std::sort(seqs.begin(), seqs.end());
     GW_TRY((*q)->sync_indexes(seqs));
   }
   return write_header(commit_fds_[index].get(), 0, 0, path);
@@ -139,11 +142,24 @@ Result<RootImpl::LogPosition> RootImpl::append_commits(const std::vector<CommitR
     GW_TRY(repair_commit_log());
     uint64_t at = r.commit_appended.load();
     bool broken = r.commit_broken.load();
+    uint32_t seed = 0;  // of the file of `at`; 0: not read yet
+    std::string bytes;  // whole records that follow `at` in its file: one write for all
+    auto write = [&]() -> Result<void> {
+      if (bytes.empty()) return {};
+      const unsigned index = file_of(at);
+      r.commit_end.store(at + bytes.size());
+      GW_TRY(write_at(commit_fds_[index].get(), bytes, at % commit_file_bytes, shown("commit/" + name_of(index))));
+      at += bytes.size();
+      bytes.clear();
+      r.commit_appended.store(at);
+      return {};
+    };
     for (auto& record : records) {
       DraftFrame draft = draft_commit(record);
       // At 0 in a file: the last record filled its file to the last byte, and this one has no header yet.
-      uint64_t used = at % commit_file_bytes;
+      uint64_t used = (at + bytes.size()) % commit_file_bytes;
       if (broken || used == 0 || used + draft.total() > commit_file_bytes) {
+        GW_TRY(write());
         uint64_t next = used == 0 ? at : (at / commit_file_bytes + 1) * commit_file_bytes;
         unsigned last = file_of(at ? at - 1 : 0);
         if (at && !broken) GW_TRY(sync_data(commit_fds_[last].get(), shown("commit/" + name_of(last))));
@@ -151,19 +167,19 @@ Result<RootImpl::LogPosition> RootImpl::append_commits(const std::vector<CommitR
         if (at && !broken) raise_to(r.commit.durable, at);
         at = next + frame_align;
         broken = false;
+        seed = 0;
         r.commit_broken.store(0);
         r.commit_end.store(at);
         r.commit_appended.store(at);
       }
-      unsigned index = file_of(at);
-      GW_TRY_ASSIGN(CommitFileHeader header, read_header(commit_fds_[index].get(), shown("commit/" + name_of(index))));
-      std::string bytes;
-      seal_frame(draft, at, record.incarnation ? record.incarnation : me, seed_of(header.uuid), bytes);
-      r.commit_end.store(at + bytes.size());
-      GW_TRY(write_at(commit_fds_[index].get(), bytes, at % commit_file_bytes, shown("commit/" + name_of(index))));
-      at += bytes.size();
-      r.commit_appended.store(at);
+      if (seed == 0) {
+        const unsigned index = file_of(at);
+        GW_TRY_ASSIGN(CommitFileHeader header, read_header(commit_fds_[index].get(), shown("commit/" + name_of(index))));
+        seed = seed_of(header.uuid);
+      }
+      seal_frame(draft, at + bytes.size(), record.incarnation ? record.incarnation : me, seed, bytes);
     }
+    GW_TRY(write());
     result.end = at;
     return {};
   };

@@ -208,7 +208,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<void> apply_target(const Ref& ref, bool ring_now = true);
   Result<SegmentPtr> segment_of_ref(const Ref& ref) const;
   /// fdatasync of every index that holds one of these seqs.
-  Result<void> sync_indexes(const std::set<uint64_t>& seqs);
+  /// Of the segments of these messages, in their order.
+  Result<void> sync_indexes(const std::vector<uint64_t>& seqs);
   /// Removes finished segments, punches finished ranges, shrinks the tail of an idle queue.
   /// `idle`: down to the size of an idle queue; `everything`: also looks behind the head.
   Result<void> maintain(bool idle, bool everything = false);
@@ -265,6 +266,12 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<void> write_meta(MetaRecord& meta);
   Result<void> settle_settings(const MetaRecord& seen);
   void show_settings(const MetaRecord& meta);
+  /// What the queue's files take, bodies beside the log not counted.
+  uint64_t disk_bytes() const;
+  /// Punches finished ranges if the queue takes more disk than promised. `segment`: where messages were finished just now.
+  Result<void> give_back(const SegmentPtr& segment);
+  /// Under the maintenance lock: unlinks the finished segments at the head of `bases`. Returns the new lower bound of all messages.
+  Result<uint64_t> remove_head(const std::vector<uint64_t>& bases, uint64_t tail_base);
   void punch(Segment& segment);
   bool finished_all(const Segment& segment) const;
   /// Is the tail's unwritten or finished space more than the promise on disk space allows (idle: more than an idle queue needs)?

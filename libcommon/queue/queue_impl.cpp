@@ -550,11 +550,15 @@ void QueueImpl::finished(uint64_t seq, const SegmentPtr& segment, const std::opt
   q.live_bytes.fetch_sub(bytes);
   uint64_t done = segment->claims_header().finished.fetch_add(1) + 1;
   uint64_t seal = segment->header().seal.load(std::memory_order_acquire);
-  if (seal && (done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 4, 64) == 0) && segment->base != q.head_base.load()) return punch(*segment);
-  bool worth = seal ? done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 4, 64) == 0
-                    : segment->header().log_bytes > 2 * segment_log_bytes_steady && segment->header().log_bytes > 2 * static_cast<uint64_t>(std::max<int64_t>(0, q.live_bytes.load()));
-  if (worth)
-    if (auto kept = maintain(false); !kept) event(Level::warn, "upkeep-failed", {{"queue", name_}, {"reason", kept.error().text}});
+  Result<void> kept;
+  if (seal && done >= seal_count(seal) && segment->base == q.head_base.load()) {
+    kept = maintain(false);
+  } else if (seal) {
+    if (done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 4, 64) == 0) kept = give_back(segment);
+  } else if (uint64_t size = segment->header().log_bytes; size > 2 * segment_log_bytes_steady && size > 2 * static_cast<uint64_t>(std::max<int64_t>(0, q.live_bytes.load()))) {
+    kept = maintain(false);
+  }
+  if (!kept) event(Level::warn, "upkeep-failed", {{"queue", name_}, {"reason", kept.error().text}});
 }
 
 Result<void> QueueImpl::sync_idx(Segment& segment, uint64_t ticket, uint32_t failures_seen) {
@@ -664,10 +668,7 @@ Result<QueueStatus> QueueImpl::status() const {
     if (auto segment = segment_of(first_ready))
       if (auto loaded = load(**segment, first_ready, (*segment)->entry(first_ready).where.load())) status.oldest_put_at_ms = root_.to_wall_time((*loaded)->frame.header.put_at_ms);
   status.live_bytes = static_cast<uint64_t>(std::max<int64_t>(0, q.live_bytes.load()));
-  for (auto& file : list_dir(dir_.get())) {
-    struct stat st;
-    if (fstatat(dir_.get(), file.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) status.disk_bytes += static_cast<uint64_t>(st.st_blocks) * 512;
-  }
+  status.disk_bytes = disk_bytes();
   status.takes_on = !meta.takes_off;
   status.puts_on = !meta.puts_off;
   status.hold_reason.assign(meta.hold_reason, strnlen(meta.hold_reason, sizeof meta.hold_reason));

@@ -336,18 +336,17 @@ Result<void> QueueImpl::recover_owner(uint32_t incarnation) {
   return {};
 }
 
-Result<void> QueueImpl::sync_indexes(const std::set<uint64_t>& seqs) {
-  uint64_t synced_base = UINT64_MAX;
+Result<void> QueueImpl::sync_indexes(const std::vector<uint64_t>& seqs) {
+  uint64_t synced_below = 0;
   for (uint64_t seq : seqs) {
-    if (seq < shared().head_base.load()) continue;  // removed after its words were synced
+    if (seq < synced_below || seq < shared().head_base.load()) continue;  // what is removed is durable
     auto segment = segment_of(seq);
     if (!segment) {
       if (segment.error().code == ExitCode::no_input) continue;
       return std::move(segment).error();
     }
-    if ((*segment)->base == synced_base) continue;
     GW_TRY(sync_data((*segment)->idx.get(), (*segment)->shown + ".idx"));
-    synced_base = (*segment)->base;
+    synced_below = (*segment)->sealed() ? (*segment)->end_seq() : UINT64_MAX;
   }
   return {};
 }

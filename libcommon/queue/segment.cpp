@@ -1,5 +1,6 @@
 // Segments: creating, opening, sealing, and giving space back.
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <cstring>
 
@@ -277,6 +278,59 @@ Result<void> QueueImpl::shrink_tail() {
   return done;
 }
 
+uint64_t QueueImpl::disk_bytes() const {
+  uint64_t bytes = 0;
+  for (auto& file : list_dir(dir_.get())) {
+    struct stat st;
+    if (fstatat(dir_.get(), file.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) bytes += static_cast<uint64_t>(st.st_blocks) * 512;
+  }
+  return bytes;
+}
+
+Result<void> QueueImpl::give_back(const SegmentPtr& segment) {
+  // A punch costs two syncs, and most segments are soon gone as a whole: it is made when the promise on disk space asks for it.
+  constexpr size_t looked_at_max = 64;  // with more, a look at all of them costs more than it saves
+  constexpr uint64_t promised = (1u << 20) - 2 * page_bytes;
+  if (segment_bases().size() > looked_at_max) {
+    if (segment->base != shared().head_base.load()) punch(*segment);
+    else return maintain(false);
+  } else if (disk_bytes() > promised + 2 * static_cast<uint64_t>(std::max<int64_t>(0, shared().live_bytes.load()))) {
+    return maintain(false, true);
+  }
+  return {};
+}
+
+Result<uint64_t> QueueImpl::remove_head(const std::vector<uint64_t>& bases, uint64_t tail_base) {
+  // A segment goes as a whole when no word of it can change any more. That its words are synced is not asked for: nothing was made
+  // DONE or VOID before its evidence was durable, and the lower bound in `meta` says so of all of them (gw-queue(5), REMOVE).
+  GW_TRY_ASSIGN(MetaRecord meta, read_meta());
+  std::vector<uint64_t> gone;
+  uint64_t end = meta.removed_below;
+  for (uint64_t base : bases) {
+    if (base >= tail_base) break;
+    if (base >= meta.removed_below) {  // else somebody was killed between the totals and the names
+      GW_TRY_ASSIGN(SegmentPtr segment, open_segment(base, false));
+      if (!segment->sealed() || !finished_all(*segment)) break;
+      for (uint64_t seq = base; seq < segment->end_seq(); seq++) {
+        uint64_t word = segment->entry(seq).word.load();
+        (segment->state(word) == State::void_ ? meta.void_removed : meta.done_removed)++;
+        meta.failed_removed += word_failures(word);
+      }
+      end = segment->end_seq();
+    }
+    gone.push_back(base);
+  }
+  if (gone.empty()) return end;
+  if (end > meta.removed_below) {
+    meta.removed_below = end;
+    GW_TRY(write_meta(meta));
+  }
+  raise_to(shared().head_base, end);
+  for (uint64_t base : gone) unlink_segment(base);
+  GW_TRY(sync_file(dir_.get(), shown("")));
+  return end;
+}
+
 Result<void> QueueImpl::maintain(bool idle, bool everything) {
   QueueShared& q = shared();
   uint64_t tail_base = q.tail_base.load();
@@ -290,37 +344,13 @@ Result<void> QueueImpl::maintain(bool idle, bool everything) {
   } unlock{maintenance_lock_.get()};
   auto bases = segment_bases();
   tail_base = q.tail_base.load();
-  bool at_head = true;
-  GW_TRY_ASSIGN(MetaRecord before, read_meta());
-  const uint64_t removed_below = before.removed_below;
+  GW_TRY_ASSIGN(uint64_t head, remove_head(bases, tail_base));
   for (uint64_t base : bases) {
+    if (base < head) continue;
     if (base >= tail_base) break;
-    if (base < removed_below) {  // somebody was killed between the totals and the names
-      unlink_segment(base);
-      raise_to(q.head_base, removed_below);
-      continue;
-    }
     GW_TRY_ASSIGN(SegmentPtr segment, open_segment(base, false));
-    if (!segment->sealed()) break;
-    if (!at_head || !finished_all(*segment)) {
-      at_head = false;
-      punch(*segment);
-      if (!everything) break;  // those behind the head were looked at when their messages were finished
-      continue;
-    }
-    // Every word DONE or VOID and durable: then the totals, then the names (gw-queue(5), REMOVE).
-    GW_TRY(sync_data(segment->idx.get(), segment->shown + ".idx"));
-    GW_TRY_ASSIGN(MetaRecord meta, read_meta());
-    for (uint64_t seq = base; seq < segment->end_seq(); seq++) {
-      uint64_t word = segment->entry(seq).word.load();
-      (segment->state(word) == State::void_ ? meta.void_removed : meta.done_removed)++;
-      meta.failed_removed += word_failures(word);
-    }
-    meta.removed_below = segment->end_seq();
-    GW_TRY(write_meta(meta));
-    q.head_base.store(segment->end_seq());
-    unlink_segment(base);
-    GW_TRY(sync_file(dir_.get(), shown("")));
+    punch(*segment);
+    if (!everything) break;  // those behind the head were looked at when their messages were finished
   }
   return {};
 }
