@@ -554,7 +554,7 @@ void QueueImpl::finished(uint64_t seq, const SegmentPtr& segment, const std::opt
   if (seal && done >= seal_count(seal) && segment->base == q.head_base.load()) {
     kept = maintain(false);
   } else if (seal) {
-    if (done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 4, 64) == 0) kept = give_back(segment);
+    if (done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 8, 64) == 0) kept = give_back(segment);
   } else if (uint64_t size = segment->header().log_bytes; size > 2 * segment_log_bytes_steady && size > 2 * static_cast<uint64_t>(std::max<int64_t>(0, q.live_bytes.load()))) {
     kept = maintain(false);
   }

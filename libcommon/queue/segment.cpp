@@ -201,7 +201,8 @@ bool QueueImpl::finished_all(const Segment& segment) const {
 }
 
 void QueueImpl::punch(Segment& segment) {
-  constexpr uint64_t run_min = 64 * 1024;
+  // Small holes where they are few, large ones where they would be many: some hundred a segment at most.
+  const uint64_t run_min = std::clamp<uint64_t>(segment.header().log_bytes / 256, page_bytes, 64 * 1024);
   if (!segment.sealed()) return;
   uint64_t finished = segment.claims_header().finished.load(), count = seal_count(segment.header().seal.load());
   uint64_t before = segment.claims_header().finished_punched.load();
@@ -212,7 +213,7 @@ void QueueImpl::punch(Segment& segment) {
     State s = segment.state(segment.entry(seq).word.load(std::memory_order_acquire));
     return s == State::done || s == State::void_;
   };
-  // Log: runs of finished frames, at least 64 KiB.
+  // Log: runs of finished frames.
   uint64_t run_start = 0, run_end = 0;
   auto give = [&] {
     uint64_t from = (run_start + page_bytes - 1) / page_bytes * page_bytes, to = run_end / page_bytes * page_bytes;
