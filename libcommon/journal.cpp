@@ -80,7 +80,7 @@ std::string day_text(int64_t day) { return format_rfc3339(day * day_ms).substr(0
 void append_text(std::string& line, std::string_view key, std::string_view value) {
   if (value.empty()) return;
   line.append(",\"").append(key).append("\":");
-  line += json_quote(value);
+  append_json_quoted(line, value);
 }
 
 template <class N>

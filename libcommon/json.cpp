@@ -27,10 +27,19 @@ size_t utf8_length(std::string_view text) {
   return overlong || surrogate || beyond ? 0 : length;
 }
 
-void append_quoted(std::string& out, std::string_view text) {
+bool plain(char c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; }
+
+}  // namespace
+
+void append_json_quoted(std::string& out, std::string_view text) {
   constexpr char digits[] = "0123456789abcdef";
   out += '"';
   for (size_t i = 0; i < text.size();) {
+    // Nearly everything is plain: one append for all of it.
+    size_t end = i;
+    while (end < text.size() && plain(text[end])) ++end;
+    out.append(text, i, end - i);
+    if ((i = end) == text.size()) break;
     char c = text[i];
     auto byte = static_cast<unsigned char>(c);
     if (c == '"' || c == '\\') {
@@ -57,12 +66,10 @@ void append_quoted(std::string& out, std::string_view text) {
   out += '"';
 }
 
-}  // namespace
-
 std::string json_quote(std::string_view text) {
   std::string quoted;
   quoted.reserve(text.size() + 2);
-  append_quoted(quoted, text);
+  append_json_quoted(quoted, text);
   return quoted;
 }
 
@@ -77,13 +84,13 @@ bool utf8_ok(std::string_view text) {
 
 void JsonObject::key(std::string_view name) {
   if (!text_.empty()) text_ += ',';
-  append_quoted(text_, name);
+  append_json_quoted(text_, name);
   text_ += ':';
 }
 
 JsonObject& JsonObject::add(std::string_view name, std::string_view value) {
   key(name);
-  append_quoted(text_, value);
+  append_json_quoted(text_, value);
   return *this;
 }
 
@@ -106,7 +113,7 @@ JsonObject& JsonObject::add(std::string_view name, const std::vector<std::string
   std::string list = "[";
   for (const std::string& value : values) {
     if (list.size() > 1) list += ',';
-    append_quoted(list, value);
+    append_json_quoted(list, value);
   }
   return add_raw(name, list + "]");
 }

@@ -37,6 +37,8 @@ class JsonObject {
   std::string text_;
 };
 
+/// Appends `text` as a JSON string, with its quotes. Bytes that are no UTF-8 become U+FFFD.
+void append_json_quoted(std::string& out, std::string_view text);
 std::string json_quote(std::string_view text);
 bool utf8_ok(std::string_view text);
 
