@@ -112,6 +112,25 @@ wait_until 5 registered K dead
 check 'a death is known within a second' [ $(($(date +%s%3N) - since)) -lt 1000 ]
 like 'worker-died .*worker=K@' "$(cat run.err)"
 
+# --- a worker that has its hands full learns of a short lease, at its start and later: it is never called silent ---------------------------------------
+busy='touch "began.$GW_ENDPOINT"; while [ ! -e go2 ]; do sleep 0.05; done'
+queue-inspect create G H
+send G first
+start_daemon runG distributor run --endpoint G --lease 1s
+start_daemon workG distributor worker --master G -- sh -c "$busy"
+send H first
+start_daemon runH distributor run --endpoint H
+start_daemon workH distributor worker --master H -- sh -c "$busy"
+wait_until 5 [ -e began.G ]
+wait_until 5 [ -e began.H ]
+stop_daemon runH
+start_daemon runH2 distributor run --endpoint H --lease 1s
+sleep 2.5  # longer than any lease
+unlike worker-silent "$(cat runG.err runH2.err)" 'busy is not dead'
+check 'both are ready' [ "$(distributor status | grep -c 'worker@.* ready ')" = 2 ]
+touch go2
+for one in workG workH runG runH2; do stop_daemon "$one"; done
+
 # --- each hand-out of a traced message says so ------------------------------------------------------------------------------------------------------
 send E traced --header "traceparent=$trace"
 run_ok distributor worker --master E --queue W --drain -- true

@@ -31,6 +31,8 @@ class Enlistment {
   void beat();
   /// When beat() has to be called (monotonic).
   int64_t next_beat_ms() const { return next_beat_ms_; }
+  /// Would apply() take it?
+  static bool is_for_worker(const Message& message) { return parse_lease(message).has_value(); }
   /// A message to the worker itself, not to its handler? Then it is only to be acknowledged.
   bool apply(const Message& message);
 

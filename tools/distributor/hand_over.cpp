@@ -18,6 +18,7 @@ constexpr size_t controls_at_once = 64;
 constexpr size_t changes_soft_max = 1000;   // messages of the ledger that control messages of one turn may touch, about
 constexpr size_t loose_changes_max = 800;   // of those that may wait for the next turn
 constexpr size_t targets_max = transaction_targets_max - 100;
+constexpr size_t lease_changes = 3;         // what telling a worker its lease takes: the message, and its record anew
 constexpr int64_t pause_ms = 1000, vanished_pause_ms = 50;
 
 }  // namespace
@@ -254,10 +255,21 @@ Result<Destination> HandOver::destination_of(const Worker& worker) {
   return destination;
 }
 
+// Does it not know yet how often it has to report?
+bool HandOver::is_untold(const Worker& worker) const {
+  return worker.lease_ms != settings_.lease_ms && !worker.plain && !worker.gone && !worker.unregistered;
+}
+
+size_t HandOver::untold_workers() const {
+  size_t count = 0;
+  for (const Worker* worker : table_->workers()) count += is_untold(*worker);
+  return count;
+}
+
 bool HandOver::may_hand_out() const { return table_->available() > 0; }
 
 Result<void> HandOver::hand_out(Turn& turn) {
-  const size_t before = turn.controls + turn.puts + table_->changes(loose_changes_max).size();
+  const size_t before = turn.controls + turn.puts + table_->changes(loose_changes_max).size() + lease_changes * untold_workers();
   const size_t room = before < targets_max ? (targets_max - before) / 3 : 0;
   const size_t wanted = std::min({table_->available(), size_t{batch_}, room});
   if (wanted == 0) return {};
@@ -276,6 +288,11 @@ Result<void> HandOver::hand_out(Turn& turn) {
     turn.last_worker = taken.worker->name;
     turn.last_work = work.seq();
     GW_TRY_ASSIGN(Destination destination, destination_of(*taken.worker));
+    if (is_untold(*taken.worker)) {  // first, as a worker that has its hands full reads no more
+      put_to(turn.transaction, destination, lease_message(settings_.lease_ms));
+      ++turn.puts;
+      table_->told_lease(*taken.worker, settings_.lease_ms);
+    }
     Message message = std::move(work.message());
     message.headers.set(worker_header::session, taken.worker->session);
     message.headers.set(worker_header::hand_out, to_text(hand_out));

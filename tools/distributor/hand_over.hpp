@@ -56,6 +56,8 @@ class HandOver {
   };
 
   bool may_hand_out() const;
+  bool is_untold(const Worker& worker) const;
+  size_t untold_workers() const;
   Result<void> apply_controls(Turn& turn);
   void apply(Turn& turn, const ControlMessage& control, int64_t put_at_ms);
   void apply_starting(Turn& turn, const ControlMessage& control);

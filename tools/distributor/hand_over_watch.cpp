@@ -130,7 +130,8 @@ Result<void> HandOver::reclaim(Worker& worker) {
   };
   for (uint64_t seq : seqs) {
     GW_TRY_ASSIGN(auto found, queue->read(seq));
-    if (!found || !parse_hand_out(found->second.headers.get(worker_header::hand_out))) continue;
+    // What it was told of its lease lies there, too.
+    if (!found || (!parse_hand_out(found->second.headers.get(worker_header::hand_out)) && !parse_lease(found->second))) continue;
     GW_TRY_ASSIGN(auto claim, queue->claim_seq(seq));
     if (!claim) {
       ++left;
@@ -160,6 +161,10 @@ Result<bool> HandOver::take_back(const Queue& queue, std::vector<Claim>&& claims
     const MessageInfo info = claim.info();
     Message message = std::move(claim.message());
     auto hand_out = parse_hand_out(message.headers.get(worker_header::hand_out));
+    if (!hand_out) {
+      transaction.ack(std::move(claim));
+      continue;
+    }
     unsigned interrupted = attempts ? attempts->interrupted(info) : 0;
     if (auto before = message.headers.find(worker_header::interruptions)) interrupted += static_cast<unsigned>(std::strtoul(before->c_str(), nullptr, 10));
     remove_hand_out(message.headers);
@@ -168,7 +173,7 @@ Result<bool> HandOver::take_back(const Queue& queue, std::vector<Claim>&& claims
     options.failures = info.failures;
     options.due_at_ms = info.due_at_ms;
     options.expires_at_ms = info.expires_at_ms;
-    if (hand_out) table_->taken_back(*hand_out);
+    table_->taken_back(*hand_out);
     ids.push_back(message.id());
     transaction.ack(std::move(claim));
     transaction.put(ledger_.input(), std::move(message), std::move(options));
@@ -227,7 +232,7 @@ Result<void> HandOver::audit() {
 // So that workers report often enough.
 void HandOver::tell_leases() {
   for (Worker* worker : table_->workers()) {
-    if (worker->lease_ms == settings_.lease_ms || worker->plain || worker->gone || worker->unregistered) continue;
+    if (!is_untold(*worker)) continue;
     auto destination = destination_of(*worker);
     if (!destination) continue;
     Transaction transaction;

@@ -29,6 +29,7 @@ constexpr int64_t overdue_look_ms = 100;       // something is due and not to be
 constexpr unsigned failures_to_limit = 10;     // failed attempts one after the other: something is wrong, be careful
 constexpr int64_t limited_pause_ms = 100;      // between attempts then
 constexpr unsigned interruptions_max = 10;
+constexpr int64_t control_look_ms = 500;  // while there is no room: whether the distributor has something to say
 
 class Worker {
  public:
@@ -63,6 +64,7 @@ class Worker {
   bool set_apart(Claim& claim);
   void start(Claim&& claim);
   bool apply_control(Claim& claim);
+  void look_for_control();
   static unsigned interruptions_elsewhere(const Message& message);
   bool master_has_more();
   void wait();
@@ -91,6 +93,8 @@ class Worker {
   int64_t stopped_at_ms_ = 0;    // monotonic; 0: not stopping
   int64_t paused_until_ms_ = 0;  // monotonic
   int64_t maintained_at_ms_ = 0;
+  int64_t looked_for_control_ms_ = 0;  // monotonic
+  uint64_t looked_at_seq_ = 0;
   uint64_t refused_ = 0;
   unsigned failed_in_a_row_ = 0;
   bool looked_and_empty_ = false, closed_ = false, held_ = false, killed_ = false, limited_ = false, finished_ = false;
@@ -166,6 +170,25 @@ void Worker::fill() {
   }
 }
 
+// A distributor never hands out more than there is room for; but what it says to the worker itself must not wait for a handler's end.
+void Worker::look_for_control() {
+  if (!enlistment_ || stopping() || room() > 0 || monotonic_ms() < looked_for_control_ms_ + control_look_ms) return;
+  looked_for_control_ms_ = monotonic_ms();
+  std::vector<uint64_t> seqs;
+  auto scanned = queue_.scan([&](const MessageInfo& info) {
+    if (info.state == MessageState::ready && info.seq > looked_at_seq_) seqs.push_back(info.seq);
+    return seqs.size() < worker_capacity_max;
+  });
+  if (!scanned) return;  // whoever claims the next time says so
+  for (uint64_t seq : seqs) {
+    looked_at_seq_ = seq;
+    auto found = queue_.read(seq);
+    if (!found || !*found || !enlistment_->is_for_worker((*found)->second)) continue;
+    auto claim = queue_.claim_seq(seq);
+    if (claim && *claim && enlistment_->apply((*claim)->message())) settler_.consume(**std::move(claim));
+  }
+}
+
 // Subscriptions and their like are for us. True: the claim is used up.
 bool Worker::apply_control(Claim& claim) {
   if (enlistment_ && enlistment_->apply(claim.message())) {
@@ -214,6 +237,7 @@ int64_t Worker::wait_limit_ms() const {
   if (stopping()) limit = std::min(limit, killed_ ? pause_ms : stopped_at_ms_ + finish_ms - now);
   if (paused_until_ms_ > now) limit = std::min(limit, paused_until_ms_ - now);
   if (enlistment_) limit = std::min(limit, enlistment_->next_beat_ms() - now);
+  if (enlistment_ && !stopping() && room() == 0) limit = std::min(limit, looked_for_control_ms_ + control_look_ms - now);
   if (looked_and_empty_) {
     int64_t due = queue_.next_due_ms(), wall = now_ms();
     if (due != INT64_MAX) limit = std::min(limit, due > wall ? due - wall : overdue_look_ms);
@@ -321,6 +345,7 @@ Result<ExitCode> Worker::run(Runner& runner) {
   for (;;) {
     look_at_signals();
     fill();
+    look_for_control();
     look_at_signals();
     if (nothing_left()) return result();
     wait();
