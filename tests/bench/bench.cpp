@@ -23,6 +23,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -705,17 +706,19 @@ void bench_worker(const Settings& s) {
 
 // --- through a distributor ---------------------------------------------------------------------------------------------------
 
-/// Messages per second from the endpoint's queue through a distributor and streaming workers. Starting the workers counts. `limit`: each
-/// worker ends after so many, 0: when all is done.
-double distributor_rate(const Settings& s, const std::string& name, gw::Queue& e, unsigned workers, const char* capacity, unsigned limit) {
+/// Messages per second out of `e` into streaming workers. Starting the workers counts. `limit`: each worker ends after so many, 0: when
+/// all is done. Without a distributor all of them take from `e`.
+double workers_rate(const Settings& s, const std::string& name, gw::Queue& e, unsigned workers, const char* capacity, unsigned limit, bool distributor) {
   const std::string tool = s.bin + "/bin/distributor", root_dir = s.dir + "/" + name;
-  auto run = start_ready({tool, "run", "--root", root_dir, "--endpoint", e.name(), "--concurrency", "1000", "-q"});
+  std::optional<Listening> run;
+  if (distributor) run = start_ready({tool, "run", "--root", root_dir, "--endpoint", e.name(), "--concurrency", "1000", "-q"});
   const uint64_t before = must(e.status(), "status").acks_total;
   File null("/dev/null", O_WRONLY);
   auto begin = Clock::now();
   std::vector<pid_t> pids;
   for (unsigned i = 0; i < workers; ++i) {
-    std::vector<std::string> words{tool, "worker", "--root", root_dir, "--master", e.name(), "--queue", "w" + std::to_string(i), "-q"};
+    std::vector<std::string> words{tool, "worker", "--root", root_dir, "--queue", distributor ? "w" + std::to_string(i) : e.name(), "-q"};
+    if (distributor) words.insert(words.end(), {"--master", e.name()});
     auto how = streaming(s, capacity, limit);
     if (limit == 0) how.insert(how.begin(), "--drain");
     words.insert(words.end(), how.begin(), how.end());
@@ -724,7 +727,7 @@ double distributor_rate(const Settings& s, const std::string& name, gw::Queue& e
   for (pid_t pid : pids) join(pid, "distributor worker");
   const double seconds = seconds_since(begin);
   const auto handled = static_cast<double>(must(e.status(), "status").acks_total - before);
-  stop(run);
+  if (run) stop(*run);
   return handled / seconds;
 }
 
@@ -734,19 +737,25 @@ void bench_distributor(const Settings& s) {
   const unsigned n = s.long_run ? 200'000 : 40'000;
   for (unsigned workers : {1u, 2u, 4u})
     for (const char* capacity : {"256", "1000"}) {
-      auto floor = [&] {
+      auto take = [&] {
         put_many(*root, e, n, 256);
         auto begin = Clock::now();
         take_many(*root, e, n, static_cast<size_t>(std::atoi(capacity)));
         return n / seconds_since(begin);
       };
+      auto plain = [&] {
+        put_many(*root, e, n, 256);
+        return workers_rate(s, "distributor", e, workers, capacity, 0, false);
+      };
       auto ours = [&] {
         put_many(*root, e, n, 256);
-        return distributor_rate(s, "distributor", e, workers, capacity, 0);
+        return workers_rate(s, "distributor", e, workers, capacity, 0, true);
       };
-      Pair p = in_turns(s, floor, ours);
+      Pair p = in_turns(s, take, ours);
       row("distributor, " + std::to_string(workers) + " workers of " + capacity, p.ours, p.floor, 1 / 1.5, "take + ack, as many per sync");
       row("  the same, against 20,000/s", p.ours, 20'000, 1.0, "20,000 per second");
+      p = in_turns(s, plain, ours);
+      row("  the same, against plain workers", p.ours, p.floor, 1 / 1.5, "the same workers without a distributor");
     }
   const unsigned many = s.long_run ? 1'000'000 : 100'000, some = s.long_run ? 50'000 : 10'000;
   auto small = open_root(s, "distributor-few"), large = open_root(s, "distributor-many");
@@ -755,11 +764,11 @@ void bench_distributor(const Settings& s) {
   Pair p = in_turns(s,
                     [&] {
                       put_many(*small, se, some + 4'000, 256);
-                      return distributor_rate(s, "distributor-few", se, 2, "1000", some / 2);
+                      return workers_rate(s, "distributor-few", se, 2, "1000", some / 2, true);
                     },
                     [&] {
                       put_many(*large, le, some, 256);
-                      return distributor_rate(s, "distributor-many", le, 2, "1000", some / 2);
+                      return workers_rate(s, "distributor-many", le, 2, "1000", some / 2, true);
                     });
   row("distributor with " + short_number(many) + " waiting", p.ours, p.floor, 0.9, "the same with few waiting");
 }
