@@ -207,8 +207,7 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<void> apply_source(const Ref& ref, uint32_t incarnation, bool ring_now = true);
   Result<void> apply_target(const Ref& ref, bool ring_now = true);
   Result<SegmentPtr> segment_of_ref(const Ref& ref) const;
-  /// fdatasync of every index that holds one of these seqs.
-  /// Of the segments of these messages, in their order.
+  /// fdatasync of every index that holds one of these seqs, which are sorted.
   Result<void> sync_indexes(const std::vector<uint64_t>& seqs);
   /// Removes finished segments, punches finished ranges, shrinks the tail of an idle queue.
   /// `idle`: down to the size of an idle queue; `everything`: also looks behind the head.
