@@ -337,8 +337,21 @@ Result<void> Selection::visit_some(const Queue& queue, const std::set<uint64_t>&
   return {};
 }
 
+/// The numbers for which this may hold, as far as it says something of them.
+std::pair<uint64_t, uint64_t> Expression::seqs() const {
+  const auto n = static_cast<uint64_t>(std::max<int64_t>(number_, 0));
+  if (field_ == Field::seq && (op_ == Op::equal || op_ == Op::at_least || op_ == Op::greater)) return {n, op_ == Op::equal ? n : UINT64_MAX};
+  if (field_ == Field::seq && (op_ == Op::less || op_ == Op::at_most)) return {0, n};
+  return {0, UINT64_MAX};
+}
+
 Result<void> Selection::visit_scan(const Queue& queue, Read read, const std::function<Result<bool>(Selected&)>& visit, uint64_t from_seq) {
-  uint64_t count = 0;
+  uint64_t count = 0, last_seq = UINT64_MAX;
+  for (const Expression& e : where_) {
+    const auto [first, last] = e.seqs();
+    from_seq = std::max(from_seq, first);
+    last_seq = std::min(last_seq, last);
+  }
   int64_t now = now_ms();
   std::optional<Error> failed;
   auto one = [&](const MessageInfo& info) -> Result<bool> {
@@ -350,6 +363,7 @@ Result<void> Selection::visit_scan(const Queue& queue, Read read, const std::fun
   };
   GW_TRY(queue.scan([&](const MessageInfo& info) {
     looked_to_ = info.seq + 1;
+    if (info.seq > last_seq) return false;
     auto more = one(info);
     if (!more) failed = more.error();
     return more && *more;

@@ -47,6 +47,8 @@ class Expression {
   bool needs_message() const;
   /// `message` may be null if !needs_message(). Fails if the body cannot be read.
   Result<bool> matches(const MessageInfo& info, const Message* message, int64_t now) const;
+  /// The first and the last number of a message for which this may hold.
+  std::pair<uint64_t, uint64_t> seqs() const;
 
  private:
   enum class Op { equal, differs, like, unlike, less, greater, at_most, at_least };

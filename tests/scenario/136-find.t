@@ -24,6 +24,18 @@ same "$(seq 200 230 | paste -sd' ')" "$(jq -r .seq <found | paste -sd' ')"
 like "no message 'nothing'" "$(cat missing)"
 run_ok queue-inspect list q order-300 order-301 --where 'seq>300' --json
 same 301 "$(jq -r .seq <<<"$out")"
+# numbers bound how far is looked
+seqs() { queue-inspect list q --json "$@" | jq -r .seq | paste -sd' '; }
+same '19999 20000 20001' "$(seqs --where 'seq>19998')"
+same '1 2' "$(seqs --where 'seq<3')"
+same '7' "$(seqs --where 'seq=7')"
+same '8 9' "$(seqs --where 'seq>=8' --where 'seq<=9')"
+same '' "$(seqs --where 'seq>8' --where 'seq<9')"
+same '8' "$(seqs --where 'seq~^8$')"
+same '20000 20001' "$(seqs --where 'seq!=19999' --where 'seq>19998')"
+run_ok queue-inspect wait q --for id=order-19998 --timeout 0
+run_ok queue-inspect wait q --for gone=rder-1999 --timeout 0
+run_exit 75 queue-inspect wait q --for gone=order-19998 --timeout 300ms
 # all of them, through three ways of looking
 run_ok queue-inspect list q --where 'id=order-19999' --json
 same 19999 "$(jq -r .seq <<<"$out")"

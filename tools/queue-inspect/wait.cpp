@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "commands.hpp"
+#include "queue_search.hpp"
 #include "support.hpp"
 #include "units.hpp"
 
@@ -42,12 +43,28 @@ Result<Condition> parse_condition(const std::string& text) {
   return made;
 }
 
-// Looks at a queue again and again. Headers are read once: message numbers only grow, and a message never changes.
+// Looks at a queue again and again.
 class Watcher {
  public:
-  Watcher(const Queue& queue, const Condition& condition) : queue_(queue), condition_(condition), started_ms_(now_ms()) {}
+  Watcher(Root& root, const Queue& queue, const Condition& condition) : root_(root), queue_(queue), condition_(condition), started_ms_(now_ms()) {}
 
   Result<bool> holds() {
+    const int64_t began = monotonic_ms();
+    auto answer = look();
+    // A long queue is looked at less often.
+    rest_until_ms_ = monotonic_ms() + (monotonic_ms() - began) * 4;
+    return answer;
+  }
+
+  /// Until something may have changed since `seen`, or `left_ms` are over.
+  void wait(uint32_t seen, int64_t left_ms) const {
+    const int64_t end = monotonic_ms() + std::min<int64_t>(left_ms, next_look_ms());
+    root_.wait(seen, end - monotonic_ms());
+    for (int64_t now; (now = monotonic_ms()) < std::min(end, rest_until_ms_);) root_.wait(root_.bell(), std::min(end, rest_until_ms_) - now);
+  }
+
+ private:
+  Result<bool> look() const {
     using Kind = Condition::Kind;
     if (condition_.kind == Kind::quiet) return quiet_left_ms() == 0;
     if (condition_.kind == Kind::id || condition_.kind == Kind::gone) {
@@ -62,7 +79,6 @@ class Watcher {
   /// How long it can take at most until looking again makes sense although nobody rang.
   int64_t next_look_ms() const { return condition_.kind == Condition::Kind::quiet ? std::clamp<int64_t>(quiet_left_ms(), 1, 1000) : 1000; }
 
- private:
   int64_t quiet_left_ms() const {
     // A clock that was set back makes the wait longer, never shorter.
     int64_t last = queue_.last_put_ms();
@@ -70,27 +86,20 @@ class Watcher {
     return std::max<int64_t>(0, since + condition_.quiet_ms - now_ms());
   }
 
-  Result<bool> find() {
-    std::vector<uint64_t> still;
-    for (uint64_t seq : found_) {
-      GW_TRY_ASSIGN(auto message, queue_.read(seq));
-      if (message) still.push_back(seq);
+  Result<bool> find() const {
+    GW_TRY_ASSIGN(auto seqs, search_queue(root_, queue_, condition_.id));
+    for (uint64_t seq : seqs) {
+      auto message = queue_.read(seq);  // a damaged one is not the one
+      if (message && *message && (*message)->second.id() == condition_.id) return true;
     }
-    found_ = std::move(still);
-    GW_TRY(queue_.scan([&](const MessageInfo& info) {
-      auto message = queue_.read(info.seq);  // a damaged one is not the one
-      if (message && *message && (*message)->second.id() == condition_.id) found_.push_back(info.seq);
-      next_seq_ = info.seq + 1;
-      return true;
-    }, next_seq_));
-    return !found_.empty();
+    return false;
   }
 
+  Root& root_;
   const Queue& queue_;
   const Condition& condition_;
   int64_t started_ms_;
-  uint64_t next_seq_ = 0;
-  std::vector<uint64_t> found_;
+  int64_t rest_until_ms_ = 0;
 };
 
 }  // namespace
@@ -102,7 +111,7 @@ Result<ExitCode> wait(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto deadline, deadline_of(options.timeout));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
-  Watcher watcher(queue, condition);
+  Watcher watcher(*root, queue, condition);
   for (;;) {
     uint32_t seen = root->bell();
     GW_TRY_ASSIGN(bool holds, watcher.holds());
@@ -110,7 +119,7 @@ Result<ExitCode> wait(const Options& options, const CommonOptions& common) {
     int64_t left = ms_until(deadline);
     if (left == 0)
       return Error{ExitCode::not_now, 0, "timed out after " + options.timeout + ": queue '" + queue.name() + "' is not yet " + options.condition};
-    root->wait(seen, std::min(left, watcher.next_look_ms()));
+    watcher.wait(seen, left);
   }
 }
 

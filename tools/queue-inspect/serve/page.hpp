@@ -3,18 +3,36 @@
 
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "html.hpp"
 #include "overview.hpp"
+#include "story.hpp"
 
 namespace gw::inspect {
+
+/// Stories of messages. What took long to find out is told again for a while: pages renew themselves every two seconds.
+class Stories {
+ public:
+  explicit Stories(Root& root) : root_(root) {}
+  std::shared_ptr<const Result<Story>> tell(const std::string& id);
+
+ private:
+  struct Told {
+    std::shared_ptr<const Result<Story>> story;
+    int64_t good_until_ms = 0;  // monotonic
+  };
+  Root& root_;
+  std::map<std::string, Told> told_;
+};
 
 /// What pages are made of.
 struct View {
   const Overview& now;
   Root& root;
+  Stories& stories;
   std::string root_words;  ///< " --root DIR" for commands, "" for the default root
   size_t samples;          ///< points that fill a picture
   int64_t sample_every_ms;

@@ -81,7 +81,7 @@ Query query_of(std::string_view query) {
   return found;
 }
 
-Site::Site(Root& root, Observer observer, std::string root_words) : root_(root), observer_(std::move(observer)), root_words_(std::move(root_words)) {}
+Site::Site(Root& root, Observer observer, std::string root_words) : root_(root), observer_(std::move(observer)), root_words_(std::move(root_words)), stories_(root) {}
 
 Result<void> Site::look() {
   Result<void> result;
@@ -117,7 +117,7 @@ http::Answer Site::page_for(const http::RequestHead& head) {
       return answer;
     }
   }
-  const View view{*now_, root_, root_words_, page_pace.samples, page_pace.sample_every_ms};
+  const View view{*now_, root_, stories_, root_words_, page_pace.samples, page_pace.sample_every_ms};
   const auto parts = path_parts(head.target);
   const Page page = parts ? route(view, *parts, query_of(head.query)) : not_found_page("There is no such page.");
   answer.status = page.status;

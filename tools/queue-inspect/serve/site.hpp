@@ -37,6 +37,7 @@ class Site {
   std::string root_words_;
   std::optional<Overview> now_;  // used on thread_ only, as is observer_
   int64_t looked_ms_ = 0;
+  Stories stories_;             // likewise
   StoreThread thread_;
 };
 

@@ -1,11 +1,11 @@
 #include "page.hpp"
-#include "story.hpp"
 #include "units.hpp"
 
 namespace gw::inspect {
 namespace {
 
-constexpr size_t events_max = 500;
+constexpr size_t events_max = 500, stories_max = 64;
+constexpr int64_t told_share = 10;  // finding out takes at most one part of so many of the time
 
 Html trace_link(const std::string& id) {
   return Html().tag("<a href=\"/trace/").text(url_part(id)).tag("\"><code>").text(id).tag("</code></a>");
@@ -59,16 +59,27 @@ void events(Html& into, const View& view, const Story& story) {
 
 }  // namespace
 
+std::shared_ptr<const Result<Story>> Stories::tell(const std::string& id) {
+  const int64_t began = monotonic_ms();
+  std::erase_if(told_, [&](const auto& entry) { return entry.second.good_until_ms <= began; });
+  if (auto known = told_.find(id); known != told_.end()) return known->second.story;
+  auto story = std::make_shared<const Result<Story>>(tell_story(root_, id));
+  const int64_t ended = monotonic_ms();
+  if (told_.size() < stories_max) told_[id] = {story, ended + (ended - began) * told_share};
+  return story;
+}
+
 void story_of(Html& into, const View& view, const std::string& id) {
-  auto story = tell_story(view.root, id);
-  if (!story || story->events.empty()) return;
+  const auto told = view.stories.tell(id);
+  if (!*told || (*told)->events.empty()) return;
   into.tag("<section aria-labelledby=\"story\"><h2 id=\"story\">What happened</h2>");
-  events(into, view, *story);
+  events(into, view, **told);
   into.tag("</section>");
 }
 
 Page trace_page(const View& view, const std::string& id) {
-  auto story = tell_story(view.root, id);
+  const auto told = view.stories.tell(id);
+  const Result<Story>& story = *told;
   if (!story) {
     Page page{200, "Trace", {}};
     page.body.tag("<h1>Trace</h1><p class=\"notice bad\">").text(story.error().text).tag("</p>");
