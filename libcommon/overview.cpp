@@ -205,6 +205,8 @@ std::string queue_flags(const QueueStatus& status) {
   return text;
 }
 
+bool is_ledger(std::string_view queue) { return queue.ends_with(".distributor.storage") || queue.ends_with(".distributor.workers"); }
+
 void add_final_failures(const std::string& root_path, QueueStatus& status) {
   if (auto left = read_handling_times(root_path, status.name); left && *left) status.failed_total += (*left)->gave_up + (*left)->sent_back;
 }

@@ -110,6 +110,8 @@ class Observer {
   std::map<std::string, Failures, std::less<>> failures_;
 };
 
+/// Is it one of those in which a distributor keeps what it knows of its workers? What is there waits for nothing, and gets old.
+bool is_ledger(std::string_view queue);
 /// Adds the failed attempts after which a message left the queue, which the queue itself does not know.
 void add_final_failures(const std::string& root_path, QueueStatus& status);
 /// A queue as `queue-inspect list --json` prints it.

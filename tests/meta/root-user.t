@@ -22,6 +22,11 @@ same '' "$(find "$GW_ROOT" ! -gid 65534)" "and to its owner's group"
 cp "$BUILD/bin/queue-inspect" "$T/inspect"
 run_ok setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent "$T/inspect" take prices --max 1
 same secret "$out"
+# The owner edits, in a directory of his own.
+run_ok queue-inspect put prices "$T/only-root"
+run_ok env TMPDIR=/tmp queue-inspect edit prices --all --exec cat
+run_ok env TMPDIR=/tmp EDITOR='sed -i s/secret/known/' queue-inspect edit prices --where body~secret
+same '' "$(find "$GW_ROOT" ! -uid 65534)"
 # What the owner may not do the superuser does not do either.
 chmod 500 "$GW_ROOT/queues"
 run_exit 77 queue-inspect create other

@@ -11,7 +11,11 @@ run_ok put soon Sales --id soon --delay 300ms
 due() { [ "$(row Sales '"\(.ready) \(.deferred)"')" = '1 0' ]; }
 wait_until 10 due
 check "it has an age" [ -n "$(row Sales .oldest_s)" ]
+run_ok put token Shop.distributor.storage --id token --create
 run_exit 1 queue-inspect list --max-age 100ms
+like '^Sales +1' "$out"
+unlike 'distributor' "$out" "what a distributor notes waits for nothing"
+run_exit 1 queue-inspect list Shop.distributor.storage --max-count 0
 run_ok queue-inspect take Sales --dry-run
 same $'soon\twould-take' "$out"
 run_ok queue-inspect list Sales --json
@@ -53,6 +57,14 @@ run_ok queue-inspect purge Sales --all -q
 printf 'a\nb' | queue-inspect put Sales --id torn3 -q
 run_exit 65 queue-inspect take Sales --wait --lines
 run_ok queue-inspect purge Sales --all -q
+
+# --- a reader that goes away ends the reading ---------------------------------------------------------------------------------
+seq 2000 | queue-inspect put Long --lines --create -q
+for words in 'list Long' 'list Long --json' 'show Long --all'; do
+  # shellcheck disable=SC2086
+  same 74 "$(queue-inspect $words 2>said | head -c 1 >/dev/null; echo "${PIPESTATUS[0]}")" "$words | head"
+  same '' "$(cat said)"
+done
 
 # --- dry runs say what the real run would ---------------------------------------------------------------------------------------
 run_ok queue-inspect create error Jobs

@@ -23,11 +23,6 @@ printf x | gw-send --to Gone --site Gone=http://127.0.0.1:1/ --header traceparen
 run_exit 1 gw-send forward --once --retries 0 --site Gone=http://127.0.0.1:1/ --log-format json
 same '["at","level","event","id","site","attempt","reason"]' "$(jq -c keys_unsorted <<<"$err")" "and nothing that is not known"
 
-# Events about the message say which trace it belongs to.
-run_ok env TRACEPARENT=$parent gw-send --to Away --site "Away=http://127.0.0.1:$(free_port)/" --id away -q <<<x
-run_exit 1 gw-send forward --once --to Away --site "Away=http://127.0.0.1:$(free_port)/" --retries 0
-like " attempt-failed id=away .*traceparent=00-$trace-[0-9a-f]{16}-01" "$err"
-
 cat >handler <<'EOS'
 #!/bin/sh
 echo "$TRACEPARENT $TRACESTATE" >>"$GW_ROOT/../seen"

@@ -61,7 +61,7 @@ Result<Root::CheckReport> checked(Root& root, bool repair, const CommonOptions& 
 
 Result<ExitCode> check(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
-  die_quietly_when_nobody_reads();
+  end_when_nobody_reads();
   GW_TRY_ASSIGN(auto report, checked(*root, options.repair, common));
   for (const auto& finding : report.findings) print_finding(finding, common);
   for (const QueueStatus& status : report.queues)

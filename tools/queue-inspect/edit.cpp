@@ -165,15 +165,29 @@ class FileEditor : public Editor {
   ScratchDir& scratch_;
 };
 
-Result<std::unique_ptr<Editor>> make_editor(const std::string& exec, ScratchDir& scratch) {
+/// What makes the new bodies: a program of ours to call, or words for the shell.
+struct How {
+  std::string program, name, shell_words;
+};
+
+Result<How> find_editor(const std::string& exec) {
+  How how;
   if (!exec.empty()) {
-    GW_TRY_ASSIGN(std::string program, find_program(exec));
-    return std::unique_ptr<Editor>(std::make_unique<Filter>(program, exec, scratch));
+    how.name = exec;
+    GW_TRY_ASSIGN(how.program, find_program(exec));
+    return how;
   }
   for (const char* name : {"VISUAL", "EDITOR"})
-    if (const char* command = std::getenv(name); command && *command)
-      return std::unique_ptr<Editor>(std::make_unique<FileEditor>(command, scratch));
+    if (const char* command = std::getenv(name); command && *command) {
+      how.shell_words = command;
+      return how;
+    }
   return Error{ExitCode::usage, 0, "no editor: set VISUAL or EDITOR, or name a program with --exec"};
+}
+
+std::unique_ptr<Editor> make_editor(const How& how, ScratchDir& scratch) {
+  if (!how.program.empty()) return std::make_unique<Filter>(how.program, how.name, scratch);
+  return std::make_unique<FileEditor>(how.shell_words, scratch);
 }
 
 class Edit {
@@ -241,15 +255,16 @@ Result<ExitCode> edit(const Options& options, const CommonOptions& common) {
   GW_TRY(require(options.queue, "QUEUE"));
   GW_TRY(require_selection(options.selection));
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
-  GW_TRY_ASSIGN(auto scratch, ScratchDir::create());
-  std::unique_ptr<Editor> editor;
+  How how;
   if (!common.dry_run) {
-    GW_TRY_ASSIGN(editor, make_editor(options.exec, *scratch));
+    GW_TRY_ASSIGN(how, find_editor(options.exec));
   }
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   selection.search_in(*root);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   if (common.dry_run) return plan(queue, selection, common);
+  GW_TRY_ASSIGN(auto scratch, ScratchDir::create());  // as the owner of the root, who writes into it
+  const std::unique_ptr<Editor> editor = make_editor(how, *scratch);
   GW_TRY_ASSIGN(auto chosen, select_messages(queue, selection));
   Edit work(*root, queue, *editor, common);
   bool all = true;

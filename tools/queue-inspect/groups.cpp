@@ -34,7 +34,7 @@ Result<ExitCode> groups(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   selection.search_in(*root);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
-  die_quietly_when_nobody_reads();
+  end_when_nobody_reads();
   FailureGroups all;
   GW_TRY(selection.visit(queue, Selection::Read::always, [&](Selected& one) -> Result<bool> {
     all.add(one.info, *one.message);

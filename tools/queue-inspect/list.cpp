@@ -25,6 +25,7 @@ std::string flags_text(const QueueStatus& status) {
 }
 
 bool exceeds(const QueueStatus& status, const Limits& limits) {
+  if (is_ledger(status.name)) return false;
   uint64_t count = status.ready + status.claimed + status.deferred;
   if (limits.max_count && count > *limits.max_count) return true;
   return limits.max_age_ms && status.oldest_put_at_ms != 0 && now_ms() - status.oldest_put_at_ms > *limits.max_age_ms;
@@ -170,7 +171,7 @@ Result<ExitCode> list(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(Selection selection, Selection::parse(options.selection));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   if (!options.follow) selection.search_in(*root);
-  die_quietly_when_nobody_reads();
+  end_when_nobody_reads();
   if (options.queue.empty()) return list_queues(*root, limits, common);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
   if (limits.given()) return list_limited(*root, queue, selection, limits, common);

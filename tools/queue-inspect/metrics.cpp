@@ -101,7 +101,7 @@ Result<void> print_workers(MetricsText& text, Root& root) {
 
 Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
-  die_quietly_when_nobody_reads();
+  end_when_nobody_reads();
   GW_TRY(root->recover_dead_owners());
   GW_TRY_ASSIGN(auto names, root->list_queues());
   std::vector<QueueStatus> all;

@@ -61,7 +61,7 @@ Result<ExitCode> show(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   selection.search_in(*root);
   GW_TRY_ASSIGN(Queue queue, open_settled_queue(*root, options.queue));
-  die_quietly_when_nobody_reads();
+  end_when_nobody_reads();
   bool any = false;
   auto show_each = [&](Selected& one) -> Result<bool> {
     GW_TRY(common.json && !options.body_only ? show_json(*root, queue.name(), one) : show_one(options, *root, one, !any));

@@ -81,7 +81,9 @@ Result<std::vector<std::string>> read_ids(const std::vector<std::string>& words)
   return ids;
 }
 
-void die_quietly_when_nobody_reads() { std::signal(SIGPIPE, SIG_DFL); }
+void end_when_nobody_reads() {
+  std::signal(SIGPIPE, [](int) { ::_exit(static_cast<int>(ExitCode::io_error)); });
+}
 
 struct EndOnSignal::State {
   std::mutex mutex;

@@ -27,8 +27,9 @@ int64_t ms_until(const std::optional<int64_t>& deadline);
 /// The words, and for "-" the lines of stdin, as message ids. usage: one is none.
 Result<std::vector<std::string>> read_ids(const std::vector<std::string>& words);
 
-/// For commands whose output is cut off by `| head` as a matter of course.
-void die_quietly_when_nobody_reads();
+/// For commands that change nothing and whose output is cut off by `| head` as a matter of course: they end then, with 74, and do not
+/// look through the rest of a long queue.
+void end_when_nobody_reads();
 
 /// For commands that go on until a signal: wakes `root`'s waiters, and ends the process with 0 if this object still lives 8 s later
 /// because nobody reads the output. What the process holds is given back then, as after any death. Make it after `root` and before

@@ -66,7 +66,7 @@ Result<ExitCode> trace(const Options& options, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto ids, read_ids(options.ids));
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   GW_TRY(root->recover_dead_owners());
-  die_quietly_when_nobody_reads();
+  end_when_nobody_reads();
   std::optional<RemoteStories> remote;
   if (options.remote) {
     GW_TRY_ASSIGN(remote, RemoteStories::read(common));

@@ -170,6 +170,7 @@ void figures(Html& into, const View& view) {
   double in = 0, out = 0;
   for (const QueueView& queue : now.queues) {
     const bool of_failures = std::any_of(now.failures.begin(), now.failures.end(), [&](const FailureView& f) { return f.queue == queue.status.name; });
+    if (is_ledger(queue.status.name)) continue;
     (of_failures ? failed : waiting) += queue.waiting();
     in += queue.puts_per_s.value_or(0);
     out += queue.acks_per_s.value_or(0);
