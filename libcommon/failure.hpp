@@ -31,7 +31,8 @@ void add_failure_headers(Headers& headers, const Failure& failure);
 /// The inverse, for a message that goes back: its headers as they were before it failed, in their order; what counted retries is gone.
 void restore_headers(Headers& headers);
 
-/// An operator returned the message: no further retries, the first failure brings it back. No handler and no other site sees the mark.
+/// An operator returned the message: no further retries, the first failure brings it back. The mark goes along to other machines; no handler
+/// and no other site sees it.
 inline constexpr std::string_view returned_header = "Gatepost.Returned";
 void mark_returned(Headers& headers);
 bool is_returned(const Headers& headers);

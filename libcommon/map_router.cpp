@@ -17,13 +17,6 @@ Error no_weights(const std::string& endpoint, const std::string& path) {
                    "\" name=\"weighted\" weights=\"" + endpoint + "@vm1=3 " + endpoint + "@vm2=1\"/>"};
 }
 
-// A program that the routing names by a path is relative to the file's directory, as all paths in files are.
-std::string beside(const std::string& file, const std::string& name) {
-  const size_t slash = file.rfind('/');
-  if (name.find('/') == std::string::npos || name.starts_with('/') || slash == std::string::npos || is_url(file)) return name;
-  return file.substr(0, slash + 1) + name;
-}
-
 }  // namespace
 
 std::string scope_of_endpoint(const std::string& endpoint) {
@@ -80,7 +73,7 @@ Result<Strategy> Router::strategy_for(const std::string& endpoint) {
   if (given_) {
     strategy = *given_;
   } else if (rule) {
-    GW_TRY_ASSIGN(strategy, Strategy::parse(beside(path, rule->name)));
+    GW_TRY_ASSIGN(strategy, Strategy::parse(rule->name));
   }
   if (strategy.kind != Strategy::Kind::weighted) return strategy;
   if (!rule || rule->weights.empty()) return no_weights(endpoint, path);

@@ -30,7 +30,7 @@ std::vector<std::string> split(std::string_view line) {
 
 std::string line_of(const KnownSender& s) {
   return (s.of_this_root ? "out\t" : "in\t") + s.target + "\t" + s.sender + "\t" + s.machine + "\t" + (s.map_version.empty() ? "-" : s.map_version) + "\t" +
-         std::to_string(s.since_ms) + "\t" + (s.left ? "1" : "0") + "\n";
+         std::to_string(s.since_ms) + "\t" + (s.put_back ? "again" : s.left ? "1" : "0") + "\n";
 }
 
 bool same_row(const KnownSender& a, const KnownSender& b) { return a.of_this_root == b.of_this_root && a.target == b.target && a.sender == b.sender; }
@@ -47,6 +47,11 @@ Message map_version_message(std::string_view sender, std::string_view machine, s
   message.headers.set(header::map_version, version);
   message.headers.set(header::map_sender, sender);
   return message;
+}
+
+void forget_map(Headers& headers) {
+  headers.remove(header::map_version);
+  headers.remove(header::map_sender);
 }
 
 std::string sender_of(const Headers& headers, std::string_view machine) {
@@ -68,11 +73,23 @@ Result<std::vector<KnownSender>> read_senders(const MapState& state) {
     s.target = words[1], s.sender = words[2], s.machine = words[3];
     if (words[4] != "-") s.map_version = words[4];
     std::from_chars(words[5].data(), words[5].data() + words[5].size(), s.since_ms);
-    s.left = words[6] == "1";
+    s.put_back = words[6] == "again";
+    s.left = s.put_back || words[6] == "1";
     senders.push_back(std::move(s));
   }
   return senders;
 }
+
+namespace {
+
+// With the state's lock held.
+Result<void> write_senders(const MapState& state, const std::vector<KnownSender>& senders) {
+  std::string text;
+  for (const KnownSender& s : senders) text += line_of(s);
+  return state.write(file_name, text);
+}
+
+}  // namespace
 
 Result<void> record_sender(const MapState& state, KnownSender sender) {
   for (const std::string* word : {&sender.target, &sender.sender, &sender.machine})
@@ -80,13 +97,24 @@ Result<void> record_sender(const MapState& state, KnownSender sender) {
   GW_TRY_ASSIGN(const UniqueFd locked, state.lock());
   GW_TRY_ASSIGN(auto senders, read_senders(state));
   auto row = std::find_if(senders.begin(), senders.end(), [&](const KnownSender& s) { return same_row(s, sender); });
-  if (row != senders.end() && row->map_version == sender.map_version && row->left == sender.left && row->machine == sender.machine) return {};
+  if (row != senders.end() && row->map_version == sender.map_version && row->left == sender.left && row->put_back == sender.put_back &&
+      row->machine == sender.machine)
+    return {};
   if (row != senders.end()) senders.erase(row);
   senders.push_back(std::move(sender));
   if (senders.size() > rows_max) senders.erase(senders.begin());
-  std::string text;
-  for (const KnownSender& s : senders) text += line_of(s);
-  return state.write(file_name, text);
+  return write_senders(state, senders);
+}
+
+Result<void> doubt_senders(const MapState& state, const std::string& queue) {
+  GW_TRY_ASSIGN(const UniqueFd locked, state.lock());
+  GW_TRY_ASSIGN(auto senders, read_senders(state));
+  bool any = false;
+  for (KnownSender& s : senders) {
+    if (s.of_this_root || s.target != queue || !s.left || s.put_back) continue;
+    s.put_back = any = true;
+  }
+  return any ? write_senders(state, senders) : Result<void>();
 }
 
 bool means_sender(std::string_view word, const KnownSender& sender) {
@@ -105,6 +133,8 @@ std::string value_in_notes(const Headers& headers) {
 
 bool SenderNotes::knows(const std::string& queue, const Headers& headers) {
   if (headers.get(header::map_version).empty()) return true;
+  // It may say for the second time that it has left, of an instance that was put back meanwhile.
+  if (is_map_version_message(headers)) return false;
   const std::lock_guard guard(mutex_);
   const auto known = known_.find(key_in_notes(queue, headers));
   return known != known_.end() && known->second == value_in_notes(headers);

@@ -26,6 +26,9 @@ bool is_map_version_message(const Headers& headers);
 /// "From here on my map does not have you any more."
 Message map_version_message(std::string_view sender, std::string_view machine, std::string_view version);
 
+/// Takes off what the sender's map said, before the message goes to an instance which that map has not chosen.
+void forget_map(Headers& headers);
+
 /// The name of whoever sends a message with these headers from `machine`: its endpoint and machine, or the machine alone.
 std::string sender_of(const Headers& headers, std::string_view machine);
 
@@ -36,12 +39,15 @@ struct KnownSender {
   std::string map_version;    ///< of_this_root: not kept here, it is what the root uses
   int64_t since_ms = 0;
   bool left = false;          ///< its map does not have the queue any more
+  bool put_back = false;      ///< since then the queue was put into the map again: what is known proves nothing
   bool operator==(const KnownSender&) const = default;
 };
 
 Result<std::vector<KnownSender>> read_senders(const MapState& state);
 /// Adds it or replaces what was known. Durable; nothing is written if nothing is new (the time alone is nothing new).
 Result<void> record_sender(const MapState& state, KnownSender sender);
+/// The queue is in the map again: whoever has left it may have it again, too.
+Result<void> doubt_senders(const MapState& state, const std::string& queue);
 /// The machine that is meant by NAME, MACHINE or ENDPOINT of NAME@MACHINE.
 bool means_sender(std::string_view word, const KnownSender& sender);
 

@@ -6,6 +6,8 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <map>
+#include <mutex>
 
 #include "diag.hpp"
 #include "process.hpp"
@@ -160,7 +162,25 @@ Result<RoutingTable> parse_routes(const MapSettings& settings, const std::string
   return table;
 }
 
+namespace {
+
+// A file is read again and again: what is odd in it is told once, and again when it was different in between.
+bool told_already(const std::string& source, const std::vector<MapWarning>& warnings) {
+  static std::mutex mutex;
+  static std::map<std::string, std::string> told;
+  std::string all;
+  for (const MapWarning& warning : warnings) all += std::to_string(warning.line) + ":" + std::to_string(warning.column) + ":" + warning.text + "\n";
+  const std::lock_guard guard(mutex);
+  std::string& last = told[source];
+  if (last == all) return true;
+  last = std::move(all);
+  return false;
+}
+
+}  // namespace
+
 void tell_map_warnings(const std::string& source, const std::vector<MapWarning>& warnings, bool falling_back) {
+  if (told_already(source, warnings)) return;
   if (falling_back && !warnings.empty())
     event(Level::warn, "instance-map-relaxed",
           {{"path", source},

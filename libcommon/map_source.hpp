@@ -51,7 +51,8 @@ Result<RoutingTable> parse_routes(const MapSettings& settings, const std::string
 /// The file is not there (and not: it cannot be read).
 bool is_missing(const Error& error);
 
-/// Says in events what was read all the same: unknown attributes, mappings of the original.
+/// Says in events what was read all the same: unknown attributes, mappings of the original. Once for each source, until it has others. Any
+/// thread may call it.
 void tell_map_warnings(const std::string& source, const std::vector<MapWarning>& warnings, bool falling_back);
 
 }  // namespace gw

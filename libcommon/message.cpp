@@ -24,8 +24,11 @@ constexpr size_t copy_chunk_bytes = 256 * 1024;
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
+// Most names begin alike, so that the last character tells different ones apart; equal ones are mostly written alike.
 bool same_name(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+  if (a.size() != b.size()) return false;
+  if (a.empty() || a == b) return true;
+  return lower(a.back()) == lower(b.back()) && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
 bool control(char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }

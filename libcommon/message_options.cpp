@@ -217,6 +217,8 @@ struct MessageSource::Impl {
 Draft MessageSource::Impl::draft() {
   Draft made;
   Headers& headers = made.message.headers;
+  constexpr size_t usual_headers = 14;  // small enough for the quick part of malloc
+  headers.entries().reserve(usual_headers);
   int64_t now = now_us();
   headers.set(header::message_id, options.id.empty() ? new_message_id() : stream() ? options.id + "-" + std::to_string(++numbered) : options.id);
   headers.set(header::correlation_id, "");  // its place; the value follows the id

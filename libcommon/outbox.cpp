@@ -66,8 +66,8 @@ class FieldWriter {
 };
 
 bool replaced(std::string_view name, const RequestContext& context) {
-  if (name == returned_header) return true;
   if (context.to_machine) return false;
+  if (name == returned_header) return true;
   if (context.failures > 0 && (name == header::retries || name == header::retries_timestamp)) return true;
   return (context.without_site || !context.originating_site.empty()) && name == header::originating_site;
 }

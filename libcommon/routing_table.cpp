@@ -4,6 +4,7 @@
 #include <charconv>
 #include <set>
 
+#include "address.hpp"
 #include "config_names.hpp"
 #include "config_text.hpp"
 #include "queue.hpp"
@@ -33,6 +34,14 @@ struct TypeName {
   std::string_view full, space, assembly;
 };
 
+// A program that is named by a path is relative to the file's directory, as all paths in files are.
+std::string beside(const std::string& file, const std::string& name) {
+  const size_t slash = file.rfind('/');
+  const bool fetched = file.starts_with("http://") || file.starts_with("https://");
+  if (name.find('/') == std::string::npos || name.starts_with('/') || slash == std::string::npos || fetched) return name;
+  return file.substr(0, slash + 1) + name;
+}
+
 std::string expected_one_of(const std::string& word, const std::vector<std::string>& known) {
   std::string list, near = suggest(word, known);
   for (const std::string& name : known) {
@@ -60,7 +69,7 @@ class RoutingReader {
   void add(RoutingTable::ByName<Route>& routes, const char* what, const std::string& name, const XmlNode& node, Route route);
   void read_route(const XmlNode& node);
   void read_strategy(const XmlNode& node);
-  void read_weights(const XmlAttribute& attribute, StrategyRule& rule);
+  bool read_weights(const XmlAttribute& attribute, StrategyRule& rule);
   void find_mappings(const XmlNode& node);
   void read_mapping(const XmlNode& node);
 
@@ -114,7 +123,7 @@ void RoutingReader::read_route(const XmlNode& node) {
   else add(table_.assemblies_, "assembly", std::string(TypeName(assembly).full), node, std::move(route));
 }
 
-void RoutingReader::read_weights(const XmlAttribute& attribute, StrategyRule& rule) {
+bool RoutingReader::read_weights(const XmlAttribute& attribute, StrategyRule& rule) {
   std::string_view rest = attribute.value;
   for (rest = trimmed(rest); !rest.empty(); rest = trimmed(rest)) {
     const size_t end = std::min(rest.find_first_of(" \t\r\n,"), rest.size());
@@ -128,9 +137,13 @@ void RoutingReader::read_weights(const XmlAttribute& attribute, StrategyRule& ru
       auto [stop, error] = std::from_chars(word.data() + equals + 1, last, weight);
       return error == std::errc() && stop == last && equals + 1 < word.size() && weight <= weight_max;
     }();
-    if (!parsed) return fault(attribute.offset, "weights has " + in_quotes(word) + ", expected ADDRESS=WEIGHT with a weight from 0 to " + std::to_string(weight_max));
+    const auto address = parsed ? parse_address(word.substr(0, equals)) : Result<Address>(Address());
+    if (!parsed) fault(attribute.offset, "weights has " + in_quotes(word) + ", expected ADDRESS=WEIGHT with a weight from 0 to " + std::to_string(weight_max));
+    if (!address) fault(attribute.offset, "weights: " + address.error().text);
+    if (!parsed || !address) return false;
     rule.weights.emplace_back(word.substr(0, equals), weight);
   }
+  return true;
 }
 
 void RoutingReader::read_strategy(const XmlNode& node) {
@@ -142,7 +155,9 @@ void RoutingReader::read_strategy(const XmlNode& node) {
   rule.line = faults_.line_of(node.offset);
   for (const char* needed : {"endpoint", "name"})
     if (value(node, needed).empty()) return fault(node.offset, std::string("<strategy> without ") + needed + ", expected " + needed + "=\"...\"");
-  if (const XmlAttribute* weights = node.attribute("weights")) read_weights(*weights, rule);
+  rule.name = beside(table_.path_, rule.name);
+  rule.name_offset = node.attribute("name")->offset;
+  if (const XmlAttribute* weights = node.attribute("weights"); weights && !read_weights(*weights, rule)) return;
   if (!rule.weights.empty() && rule.name != "weighted")
     return fault(node.attribute("weights")->offset, "weights in a strategy that is " + in_quotes(rule.name) + ", expected name=\"weighted\"");
   if (rule.name == "weighted" && rule.weights.empty())
@@ -226,8 +241,15 @@ const StrategyRule* RoutingTable::strategy(std::string_view endpoint) const {
   return found == strategies_.end() ? nullptr : &found->second;
 }
 
+std::vector<StrategyRule> RoutingTable::strategies() const {
+  std::vector<StrategyRule> rules;
+  for (const auto& [endpoint, rule] : strategies_) rules.push_back(rule);
+  return rules;
+}
+
 Error RoutingTable::no_route(std::string_view type) const {
   const std::string name(TypeName(type).full);
+  if (name.empty()) return Error{ExitCode::config, 0, "No destination specified for message: it has no type that a <route> in '" + path_ + "' could name"};
   std::vector<std::string> known;
   for (const auto& [other, route] : types_) known.push_back(other);
   const std::string near = suggest(name, known);

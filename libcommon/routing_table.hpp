@@ -19,7 +19,8 @@ struct Route {
 };
 
 struct StrategyRule {
-  std::string endpoint, name;  ///< name: round-robin, random, least-backlog, weighted or a command
+  std::string endpoint, name;  ///< name: round-robin, random, least-backlog, weighted or a command; a path as it can be used from here
+  size_t name_offset = 0;      ///< of its attribute in the text
   std::vector<std::pair<std::string, unsigned>> weights;  ///< address as written, weight
   int line = 0;
 };
@@ -35,6 +36,8 @@ class RoutingTable {
   const Route* find(std::string_view type) const;
   /// nullptr: none is named.
   const StrategyRule* strategy(std::string_view endpoint) const;
+  /// In no particular order.
+  std::vector<StrategyRule> strategies() const;
   /// config: "No destination specified for message: T", and what to add to which file.
   Error no_route(std::string_view type) const;
   /// The endpoints that are named, each once.

@@ -311,22 +311,38 @@ Result<bool> SenderMap::refresh() {
   return true;
 }
 
+// Of a stream all messages have the same endpoint and sender: for those it costs two headers.
 Result<void> SenderMap::stamp(const std::string& endpoint, Headers& headers) {
-  const std::string sender = sender_of(headers, root_.machine());
+  const std::string_view origin = headers.get(header::originating_endpoint);
+  const bool known = !last_.sender.empty() && last_.endpoint == endpoint && last_.origin == origin && looked_at_ms_ - last_.noted_at_ms < touch_every_ms;
+  if (!known) GW_TRY(note_traffic(endpoint, headers));
   if (in_use_) {  // else there is no map
     headers.set(header::map_version, instances_.version());
-    headers.set(header::map_sender, sender);
+    headers.set(header::map_sender, last_.sender);
   }
-  int64_t& touched = touched_ms_[endpoint];
-  const int64_t now = monotonic_ms();
-  const std::string traffic = std::string(traffic_prefix) + endpoint;
-  if (touched == 0 || now - touched > touch_every_ms) {
-    touched = now;
+  return {};
+}
+
+Result<void> SenderMap::note_traffic(const std::string& endpoint, const Headers& headers) {
+  const std::string sender = sender_of(headers, root_.machine());
+  auto [touched, is_new] = touched_ms_.emplace(endpoint, looked_at_ms_);
+  if (is_new || looked_at_ms_ - touched->second > touch_every_ms) {
+    touched->second = looked_at_ms_;
+    const std::string traffic = std::string(traffic_prefix) + endpoint;
     const int64_t last = state_.changed_ms(traffic), wall = now_ms();
     if (last == 0 || last > wall || wall - last > touch_every_ms) GW_TRY(state_.touch(traffic));
   }
-  if (!noted_.insert(endpoint + "\n" + sender).second) return {};
-  return record_sender(state_, KnownSender{true, endpoint, sender, root_.machine(), "", now_ms(), false});
+  if (noted_.insert(endpoint + "\n" + sender).second) {
+    KnownSender known;
+    known.of_this_root = true;
+    known.target = endpoint;
+    known.sender = sender;
+    known.machine = root_.machine();
+    known.since_ms = now_ms();
+    GW_TRY(record_sender(state_, std::move(known)));
+  }
+  last_ = {endpoint, std::string(headers.get(header::originating_endpoint)), sender, looked_at_ms_};
+  return {};
 }
 
 // --- what was put aside -----------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class SenderMap {
   Result<void> retire_others();
   Result<void> retire(const std::string& name);
   Result<void> tell_left(const Instance& instance, const std::vector<KnownSender>& senders);
+  Result<void> note_traffic(const std::string& endpoint, const Headers& headers);
   void tell_once(std::string& told, const char* name, const std::string& path, const std::string& why);
 
   Root& root_;
@@ -70,6 +71,10 @@ class SenderMap {
   std::string text_;               // that was read last
   std::string stamp_, told_map_, told_routing_;
   std::set<std::string> noted_;    // endpoint and sender
+  struct {
+    std::string endpoint, origin, sender;  // origin: the endpoint that sends
+    int64_t noted_at_ms = 0;
+  } last_;                         // of the message before
   std::map<std::string, int64_t> touched_ms_;
   int64_t read_at_ms_ = 0, looked_at_ms_ = 0;
 };

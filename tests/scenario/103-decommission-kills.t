@@ -82,5 +82,25 @@ for round in 1 2; do
   unlike "puts-off" "$(queue-inspect list | grep '^Sales-2 ')"
   for queue in Sales Sales-2 Sales-3; do queue-inspect purge "$queue" --all -q >/dev/null; done
 done
+# --- out, back, and out again: a proof of the first time is none the second time --------------------------------------------------
+cp original.xml instance-mapping.xml
+left() { # what a sender on another machine says when its map has lost the instance
+  queue-inspect put Sales-2 -q --type Gatepost.MapVersion --header NServiceBus.ControlMessage=True --header Gatepost.MapVersion=0123456789abcdef \
+    --header Gatepost.Sender=Shop@vm9 </dev/null >/dev/null
+}
+left
+run_ok "${decommission[@]}"
+like '^\[2/6\] senders  done  .*Shop@vm9' "$out"
+unlike 'waiting  Shop@vm9' "$out" "who has left is not waited for"
+run_ok instance-map decommission Sales-2 --rollback
+run_ok "${decommission[@]}"
+like '^\[2/6\] senders  waiting  Shop@vm9 had left it before' "$out"
+like '^\[2/6\] senders  done  .*waited 1s' "$out"
+unlike 'all senders have proved it' "$out" "and it has to be quiet"
+run_ok instance-map decommission Sales-2 --rollback
+left
+run_ok "${decommission[@]}"
+unlike 'waiting  Shop@vm9' "$out" "it has said so again"
+like '^\[3/6\] nothing new  done  .*all senders have proved it' "$out"
 note "machine $here"
 done_testing

@@ -82,6 +82,17 @@ same "69 no-Private" "$(gw-send wait --timeout 0 no-Private >/dev/null 2>&1; ech
 like "queue-not-allowed queue=Private reason=\"it is not among those of --allow-queue\"" "$(cat vm2.err)"
 like "queue-not-allowed queue=SalesNone reason=.no queue" "$(cat vm2.err)"
 
+# --- what an operator has returned goes without retries over there, too ---
+run_ok far purge Sales --all
+run_ok far create error
+run_ok queue-inspect put error --id once-more --header NServiceBus.FailedQ=Sales@vm2 body.txt
+run_ok queue-inspect return error once-more
+run_ok gw-send forward --drain
+run_exit 1 distributor worker --root "$far" --queue Sales --retries 3 --immediate-retries 5 --drain -- sh -c 'cat "$GW_HEADERS_FILE" >>tries; exit 3'
+same 1 "$(grep -c '^NServiceBus.MessageId: once-more' tries)" "one attempt"
+unlike 'Gatepost.Returned' "$(cat tries)" "the handler does not see why"
+like '"failed_queue":"Sales@vm2"' "$(far list error --json)"
+
 # --- out of order: no attempt is used up, whatever --outages says; wait, status, flush ---
 kill_daemon vm2
 run_ok queue-inspect put Sales@vm2 --id patient body.txt

@@ -101,6 +101,14 @@ wait_until 30 settled vm1
 wait_until 30 settled vm2
 end vm1 vm2 vm3
 
+# --- single distributor per machine ---
+begin single-distributor-per-machine vm1 vm2 vm3
+run_ok send vm1 vm2 vm3
+wait_until 90 handled $((6 * each))
+end vm1 vm2 vm3
+same "vm3 vm3 " "$(on_machines Sales)$(on_machines Billing)" "the distributors' machines handle nothing"
+run_exit 78 "$SRC/scripts/deploy/single-distributor-per-machine" two.conf vm1
+
 # --- machine per distributor and per worker ---
 begin machine-per-distributor-and-worker vm1 vm2 vm3 vm4
 run_ok send vm1 vm2 vm3 vm4

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "instance_table.hpp"
+#include "map_source.hpp"
 #include "routing_table.hpp"
 #include "units.hpp"
 
@@ -68,6 +69,74 @@ TEST_CASE("instance table: faults") {
   CHECK(fault("<!-- gr\xc3\xbcn --><endpoint/>") == "m.xml:1:15: The 'endpoint' element is not declared.; did you mean 'endpoints'?");
 }
 
+// Each rule of the two schemas: what is declared, how often, and what must not be there.
+TEST_CASE("instance table: the schemas, rule by rule") {
+  struct Rule {
+    const char* text;
+    const char* strict;  // what the fault says; "": valid
+    const char* loose;
+  };
+  const char* name_missing = "The required attribute 'name' is missing.";
+  const char* incomplete = "The element 'endpoint' has incomplete content. List of possible elements expected: 'instance'.";
+  const Rule rules[] = {
+      {"<endpoints/>", "", ""},
+      {"<endpoints><!-- c --><?p i?></endpoints>", "", ""},
+      {"<?xml version='1.0' encoding='utf-8'?><endpoints/>", "", ""},
+      {"<root><endpoints/></root>", "The 'root' element is not declared.", "The 'root' element is not declared."},
+      {"<endpoint name='A'><instance/></endpoint>", "The 'endpoint' element is not declared.", "The 'endpoint' element is not declared."},
+      {"<endpoints a='1'/>", "The 'a' attribute is not declared.", "The 'a' attribute is not declared."},
+      {"<endpoints>x</endpoints>", "The element 'endpoints' cannot contain text.", "The element 'endpoints' cannot contain text."},
+      {"<endpoints><![CDATA[x]]></endpoints>", "The element 'endpoints' cannot contain text.", "The element 'endpoints' cannot contain text."},
+      {"<endpoints><instance/></endpoints>", "The element 'endpoints' has invalid child element 'instance'.", "has invalid child element 'instance'."},
+      {"<endpoints><endpoint><instance/></endpoint></endpoints>", name_missing, name_missing},
+      {"<endpoints><endpoint Name='A'><instance/></endpoint></endpoints>", name_missing, name_missing},
+      {"<endpoints><endpoint name=''><instance/></endpoint></endpoints>", "The 'name' attribute is empty", "The 'name' attribute is empty"},
+      {"<endpoints><endpoint name='A' b='1'><instance/></endpoint></endpoints>", "The 'b' attribute is not declared.", "The 'b' attribute is not declared."},
+      {"<endpoints><endpoint name='A'/></endpoints>", incomplete, incomplete},
+      {"<endpoints><endpoint name='A'><!-- none --></endpoint></endpoints>", incomplete, incomplete},
+      {"<endpoints><endpoint name='A'>x<instance/></endpoint></endpoints>", "The element 'endpoint' cannot contain text.", "cannot contain text."},
+      {"<endpoints><endpoint name='A'><endpoint/></endpoint></endpoints>", "has invalid child element 'endpoint'.", "has invalid child element 'endpoint'."},
+      {"<endpoints><endpoint name='A'><instance/><instance/></endpoint></endpoints>", "", ""},
+      {"<endpoints><endpoint name='A'><instance discriminator='1' machine='m' queue='q'/></endpoint></endpoints>", "", ""},
+      {"<endpoints><endpoint name='A'><instance queue='q' machine='m' discriminator='1'/></endpoint></endpoints>", "", ""},
+      {"<endpoints><endpoint name='A'><instance discriminator='' machine='' queue=''/></endpoint></endpoints>", "", ""},
+      {"<endpoints><endpoint name='A'><instance site='1'/></endpoint></endpoints>", "The 'site' attribute is not declared.", ""},
+      {"<endpoints><endpoint name='A'><instance Queue='1'/></endpoint></endpoints>", "The 'Queue' attribute is not declared.; did you mean 'queue'?", ""},
+      {"<endpoints><endpoint name='A'><instance machine='m' machine='m'/></endpoint></endpoints>", "is a duplicate attribute name.", "is a duplicate attribute name."},
+      {"<endpoints><endpoint name='A'><instance>x</instance></endpoint></endpoints>", "Content model is empty.", "Content model is empty."},
+      {"<endpoints><endpoint name='A'><instance><a/></instance></endpoint></endpoints>", "content model is empty.", "content model is empty."},
+      {"<!DOCTYPE endpoints><endpoints/>", "DOCTYPE", "DOCTYPE"},
+      {"<endpoints>", "expected well-formed XML", "expected well-formed XML"},
+      {"<endpoints/>x", "outside of the root element", "outside of the root element"},
+      {"<endpoints/><endpoints/>", "a second root element", "a second root element"},
+  };
+  for (const Rule& rule : rules) {
+    CAPTURE(rule.text);
+    for (const auto& [schema, expected] : {std::pair(InstanceTable::Schema::strict, rule.strict), {InstanceTable::Schema::loose, rule.loose}}) {
+      auto table = InstanceTable::parse("m.xml", rule.text, "here", schema);
+      const std::string said = table ? "" : table.error().text;
+      CAPTURE(said);
+      CHECK(table.has_value() == (*expected == '\0'));
+      CHECK(said.find(expected) != std::string::npos);
+      if (!table) CHECK(table.error().code == ExitCode::config);
+    }
+  }
+}
+
+TEST_CASE("instance table: how often it is read again") {
+  CHECK(*parse_refresh("1s") == 1000);
+  CHECK(*parse_refresh("30") == 30'000);
+  CHECK(*parse_refresh("1d") == 24 * 3600 * 1000);
+  for (const char* text : {"999ms", "0", "24h1s", "x", ""}) {
+    CAPTURE(text);
+    auto refresh = parse_refresh(text);
+    REQUIRE_FALSE(refresh.has_value());
+    CHECK(refresh.error().code == ExitCode::usage);
+  }
+  CHECK(parse_refresh("999ms").error().text.find("Value must be at least 1 second.") != std::string::npos);
+  CHECK(parse_refresh("2d").error().text.find("Value must be less than 1 day.") != std::string::npos);
+}
+
 TEST_CASE("instance table: loose") {
   std::vector<MapWarning> warnings;
   auto table = InstanceTable::parse("m.xml", in_endpoint("<instance Machine='x' any='1'/>"), "here", InstanceTable::Schema::loose, &warnings);
@@ -124,6 +193,13 @@ TEST_CASE("routing table") {
   CHECK(fault_of("<routing><strategy endpoint='A' name='weighted'/></routing>").find("without weights") != std::string::npos);
   CHECK(fault_of("<routing><strategy endpoint='A' name='weighted' weights='A@b'/></routing>").find("ADDRESS=WEIGHT") != std::string::npos);
   CHECK(fault_of("<routng/>").find("did you mean") != std::string::npos);
+  CHECK(fault_of("<routing><strategy endpoint='A' name='weighted' weights='A@@b=1'/></routing>") ==
+        "r.xml:1:49: weights: Address contains multiple @ characters. Address supplied: 'A@@b'");
+  CHECK(table->no_route("").text.find("it has no type") != std::string::npos);
+  auto beside = RoutingTable::parse("/etc/r.xml", "<routing><strategy endpoint='A' name='./choose'/><strategy endpoint='B' name='choose'/></routing>");
+  REQUIRE(beside.has_value());
+  CHECK(beside->strategy("A")->name == "/etc/./choose");
+  CHECK(beside->strategy("B")->name == "choose");
 }
 
 TEST_CASE("routing table: the original's mappings") {

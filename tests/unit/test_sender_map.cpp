@@ -222,6 +222,26 @@ TEST_CASE("senders: what messages say of them") {
   CHECK(read_senders(*state)->size() == 1);
 }
 
+TEST_CASE("senders: who had left an instance that is put back has to say so again") {
+  Place place;
+  SenderNotes notes(place.root->path());
+  const Headers left = map_version_message("HQ@vm7", "vm7", "v2").headers;
+  REQUIRE(notes.note("Sales", left));
+  REQUIRE(notes.note("Other", left));
+  auto state = MapState::open(place.root->path(), false);
+  REQUIRE(state);
+  REQUIRE(doubt_senders(*state, "Sales"));
+  auto senders = *read_senders(*state);
+  REQUIRE(senders.size() == 2);
+  for (const KnownSender& known : senders) {
+    CHECK(known.left);
+    CHECK(known.put_back == (known.target == "Sales"));
+  }
+  REQUIRE(notes.note("Sales", left));  // the same once more, which is news
+  senders = *read_senders(*state);
+  for (const KnownSender& known : senders) CHECK_FALSE(known.put_back);
+}
+
 TEST_CASE("decommission: what is remembered") {
   Place place;
   auto state = MapState::open(place.root->path(), true);

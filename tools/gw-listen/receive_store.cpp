@@ -62,6 +62,7 @@ Answer Receiver::store(const Incoming& in, Headers&& headers, Received&& receive
     if (is_map_version_message(message.headers)) return ok();  // it has said what it had to say
     what.closed_queue = queue.name();
     what.late_to = instead->name();
+    forget_map(message.headers);
     put_to(transaction, *instead, std::move(message), std::move(options));
   } else {
     transaction.put(queue, std::move(message), std::move(options));

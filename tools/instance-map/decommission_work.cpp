@@ -130,6 +130,8 @@ Result<bool> DecommissionWork::change_map(const Waiting& waiting) {
   GW_TRY_ASSIGN(const InstanceTable table, map_now());
   if (table.find_address(d_.address)) {
     if (d_.finished()) return Error{ExitCode::no, 0, "'" + d_.address + "' is out of service and in '" + settings_.map + "' again: --rollback puts it back into service"};
+    // Somebody has put it back while we were at it.
+    if (d_.at(DecommissionStep::map_changed).done_ms != 0) GW_TRY(doubt_proofs());
     for (Decommission::Step& step : d_.steps) step = {};
     d_.drain_began_ms = 0;
     return take_out(waiting);
@@ -172,6 +174,7 @@ Result<bool> DecommissionWork::take_out(const Waiting& waiting) {
 
 struct DecommissionWork::Proofs {
   std::vector<std::string> proved, ignored, missing;
+  std::vector<std::string> unsure;  ///< they had left before; perhaps they have never heard that it was put back
 };
 
 // What lies in the queue and is for us: nobody else may be there to take it.
@@ -195,6 +198,12 @@ Result<void> DecommissionWork::take_control_messages() {
   return {};
 }
 
+// Who had left the instance while it was out of the map has to say so again.
+Result<void> DecommissionWork::doubt_proofs() {
+  GW_TRY(take_control_messages());
+  return doubt_senders(state_, d_.queue);
+}
+
 Result<DecommissionWork::Proofs> DecommissionWork::proofs() {
   // This root's own senders: whoever starts from now on reads the new map; older ones are told apart by the copy they use.
   if (sender_map_) {
@@ -210,10 +219,12 @@ Result<DecommissionWork::Proofs> DecommissionWork::proofs() {
   std::set<std::string> seen;
   for (const KnownSender& sender : known) {
     if (sender.of_this_root ? sender.target != d_.endpoint : sender.target != d_.queue) continue;
-    const bool proved = sender.of_this_root ? use && use->older.empty() && use->version == version : sender.left || sender.map_version == version;
+    if (sender.put_back && sender.machine == root_.machine()) continue;  // of those here the copies of the map say more
+    const bool proved = sender.of_this_root ? use && use->older.empty() && use->version == version
+                                            : !sender.put_back && (sender.left || sender.map_version == version);
     const bool ignored = std::any_of(d_.ignored.begin(), d_.ignored.end(), [&](const std::string& s) { return means_sender(s, sender); });
     if (!seen.insert(sender.sender + (proved ? "\n+" : "\n-")).second) continue;
-    (proved ? proofs.proved : ignored ? proofs.ignored : proofs.missing).push_back(sender.sender);
+    (proved ? proofs.proved : ignored ? proofs.ignored : sender.put_back ? proofs.unsure : proofs.missing).push_back(sender.sender);
   }
   return proofs;
 }
@@ -227,11 +238,15 @@ Result<bool> DecommissionWork::prove_senders(const Waiting& waiting) {
     if (!found.missing.empty()) {
       GW_TRY(waiting(joined(found.missing) + (found.missing.size() == 1 ? " has" : " have") + " not read the map without it yet; --ignore-sender goes on without it"));
       if (monotonic_ms() >= deadline) return false;
+    } else if (!found.unsure.empty() && since_change < settings_.refresh_ms) {
+      GW_TRY(waiting(joined(found.unsure) + " had left it before and not heard of it since, waiting " + human_duration(settings_.refresh_ms) + " for all to read the map"));
     } else if (!found.proved.empty()) {
-      GW_TRY(done(DecommissionStep::senders, counted(found.proved.size(), "sender") + " without it in the map: " + joined(found.proved) + ignored));
+      const std::string waited = found.unsure.empty() ? "" : "; waited " + human_duration(settings_.refresh_ms) + " for " + joined(found.unsure);
+      GW_TRY(done(DecommissionStep::senders, counted(found.proved.size(), "sender") + " without it in the map: " + joined(found.proved) + waited + ignored));
       return true;
     } else if (since_change >= settings_.refresh_ms) {
-      GW_TRY(done(DecommissionStep::senders, "no sender is known, waited " + human_duration(settings_.refresh_ms) + ignored));
+      const std::string who = found.unsure.empty() ? "no sender is known" : joined(found.unsure) + " had left it before";
+      GW_TRY(done(DecommissionStep::senders, who + ", waited " + human_duration(settings_.refresh_ms) + ignored));
       return true;
     } else {
       GW_TRY(waiting("no sender is known, waiting " + human_duration(settings_.refresh_ms) + " for all to read the map" + ignored));
@@ -255,7 +270,7 @@ std::string DecommissionWork::quiet_text() const {
 
 Result<bool> DecommissionWork::nothing_new(const Waiting& waiting) {
   GW_TRY_ASSIGN(const Proofs found, proofs());
-  if (!found.proved.empty() && found.missing.empty() && found.ignored.empty()) {
+  if (!found.proved.empty() && found.missing.empty() && found.unsure.empty() && found.ignored.empty()) {
     GW_TRY(done(DecommissionStep::nothing_new, quiet_text() + "; all senders have proved it"));
     return true;
   }
@@ -365,6 +380,7 @@ Result<std::vector<std::pair<DecommissionStep, std::string>>> DecommissionWork::
     GW_TRY(queue_.hold(status.takes_on, d_.puts_were_on, d_.reason_before));
     undone.emplace_back(DecommissionStep::disabled, d_.puts_were_on ? "puts released" : "puts are held as before: " + d_.reason_before);
   }
+  GW_TRY(doubt_proofs());
   if (d_.removed_here) {
     GW_TRY_ASSIGN(std::string what, give_back_instance());
     undone.emplace_back(DecommissionStep::map_changed, std::move(what));

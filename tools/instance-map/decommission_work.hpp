@@ -46,6 +46,7 @@ class DecommissionWork {
   Result<bool> take_out(const Waiting& waiting);
   Result<bool> prove_senders(const Waiting& waiting);
   Result<Proofs> proofs();
+  Result<void> doubt_proofs();
   Result<bool> nothing_new(const Waiting& waiting);
   Result<bool> drain(const Waiting& waiting);
   Result<bool> disable();

@@ -7,6 +7,7 @@
 
 #include "config_watch.hpp"
 #include "diag.hpp"
+#include "distribution.hpp"
 #include "json.hpp"
 #include "table.hpp"
 #include "units.hpp"
@@ -118,7 +119,12 @@ Result<void> check_file(const std::string& path, bool routing, const MapSettings
   GW_TRY_ASSIGN(const std::string text, read_source(path));
   std::vector<MapWarning> warnings;
   if (routing || looks_like_routing(path, text)) {
-    GW_TRY(RoutingTable::parse(path, text, &warnings));
+    GW_TRY_ASSIGN(const RoutingTable table, RoutingTable::parse(path, text, &warnings));
+    // Senders find out when they need it; who asks wants to know now.
+    Faults faults(path, text, Faults::Places::columns);
+    for (const StrategyRule& rule : table.strategies())
+      if (auto strategy = Strategy::parse(rule.name); !strategy) faults.add_at(rule.name_offset, strategy.error().text);
+    if (faults.any()) return faults.error();
   } else {
     GW_TRY(InstanceTable::parse(path, text, machine, settings.schema, &warnings));
   }

@@ -104,9 +104,11 @@ DraftPlace Storer::place_of(Draft& draft, const Way& way) {
 Result<std::vector<PutOutcome>> Storer::operator()(std::vector<Draft>& drafts) {
   GW_TRY(router_.refresh());
   std::vector<Way> ways;
+  ways.reserve(drafts.size());
   for (Draft& draft : drafts) ways.push_back(begin(draft));
   GW_TRY(choose(drafts, ways));
   std::vector<DraftPlace> places;
+  places.reserve(drafts.size());
   for (size_t i = 0; i < drafts.size(); ++i) {
     places.push_back(place_of(drafts[i], ways[i]));
     if (places.back().to && !ways[i].group->direct) GW_TRY(router_.map().stamp(drafts[i].endpoint, drafts[i].message.headers));

@@ -18,8 +18,7 @@ Result<bool> SendOn::move(const Queue& queue, const MessageInfo& info) {
   Transaction transaction;
   Message message = claim->message();
   const std::string id = message.id();
-  message.headers.remove(header::map_version);  // of the map that chose this instance
-  message.headers.remove(header::map_sender);
+  forget_map(message.headers);
   put_to(transaction, destination, std::move(message), std::move(options));
   transaction.ack(std::move(*claim));
   auto committed = root_.commit(std::move(transaction));
