@@ -107,6 +107,14 @@ like 'The specified instance mapping file does not exist.' "$err"
 printf '<routing><route type="A" endpont="x"/></routing>' >bad.xml
 run_exit 78 instance-map validate bad.xml
 like "^bad.xml:1:26: unknown attribute 'endpont'.*did you mean 'endpoint'" "$err"
+printf '<routing><strategy endpoint="A" name="wieghted"/></routing>' >bad.xml
+run_exit 78 instance-map validate bad.xml
+like "^bad.xml:1:33: strategy 'wieghted' is none of .*did you mean 'weighted'" "$err" "a strategy that is no program either"
+printf '#!/bin/sh\necho "$1"\n' >choose && chmod +x choose
+printf '<routing><strategy endpoint="A" name="./choose"/><strategy endpoint="B" name="least-backlog"/></routing>' >good.xml
+run_ok instance-map validate "$T/good.xml"
+run_exit 64 instance-map send --strategy '' --type A
+like '^instance-map: --strategy: the value is empty$' "$err"
 echo '<endpoints><endpoint name="A"><instance Machine="VM"/></endpoint></endpoints>' >loose.xml
 run_ok instance-map validate --loose loose.xml
 like "loose.xml:1:41.*Machine.*did you mean 'machine'" "$err" "--loose warns, naming the attribute"
@@ -204,5 +212,14 @@ echo '<endpoints><endpoint name="B"><instance/></endpoint></endpoints>' >f.xml
 wait_until 5 tells "Removed all instances of endpoint 'A'"
 kill -HUP "${DAEMON[follow]}"
 stop_daemon follow
+start_daemon loose instance-map list --follow --loose --map loose.xml
+for end in '' '<instance machine="b"/>' '<instance machine="c"/>'; do
+  kill -HUP "${DAEMON[loose]}"
+  printf '<endpoints><endpoint name="A"><instance Machine="VM"/>%s</endpoint></endpoints>' "$end" >loose.new && mv loose.new loose.xml
+  [ -z "$end" ] || wait_until 5 grep -q '^Updated' loose.out
+done
+wait_until 5 grep -qxF "Updated endpoint 'A': +1 instance, -1 instance" loose.out
+stop_daemon loose
+same 1 "$(grep -c 'Falling back on relaxed parsing method' loose.err)" "a warning is told once, however often the file is read"
 same 1 "$(grep -c '^ready$' follow.out)" "one ready line"
 done_testing
