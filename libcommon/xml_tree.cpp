@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include <pugixml.hpp>
 
@@ -73,6 +74,8 @@ XmlNode Reader::element(const pugi::xml_node& from) const {
   XmlNode node;
   node.name = from.name();
   node.offset = place(from.name());
+  node.attributes.reserve(static_cast<size_t>(std::distance(from.attributes_begin(), from.attributes_end())));
+  node.children.reserve(static_cast<size_t>(std::distance(from.begin(), from.end())));
   for (const pugi::xml_attribute& attribute : from.attributes())
     node.attributes.push_back({attribute.name(), attribute.value(), place(attribute.name())});
   for (const pugi::xml_node& child : from.children()) {
