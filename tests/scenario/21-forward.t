@@ -120,7 +120,7 @@ done
 plan_site store 'hang 30'
 run_ok gw-send --to Store1 body.txt
 run_exit 1 gw-send forward --drain --retries 0 --answer-timeout 300ms
-like 'reason="no answer: no answer within 300ms"' "$err"
+like 'reason="no answer within 300ms"' "$err"
 run_ok gw-send --site Dead=http://127.0.0.1:1/ --to Dead body.txt
 run_exit 1 gw-send forward --drain --retries 0 --site Dead=http://127.0.0.1:1/ --to Dead
 like 'reason="no answer: .*(refused|connect)' "$err"
@@ -164,4 +164,12 @@ run_exit 69 gw-send wait --timeout 0 --json "$id"
 same expired "$(jq -r .state <<<"$out")"
 run_ok queue-inspect check
 
+# Queues that are removed under a forwarder are made anew.
+start_daemon anew gw-send forward --retries 0 --site Gone=http://127.0.0.1:1/
+fails_into_error() { gw-send --to Gone --site Gone=http://127.0.0.1:1/ --id "$1" -q <body.txt >/dev/null && _poll 10 queue-inspect show error "$1" --headers; }
+check "an error queue" fails_into_error before
+run_ok queue-inspect remove error --force
+run_ok queue-inspect remove site.Gone --force
+check "and another one" fails_into_error after
+stop_daemon anew
 done_testing

@@ -148,4 +148,20 @@ port=$(port_of "$ready_line")
 run_ok http "$port" from-HQ.request from-Depot.request from-hq.request
 same $'200\n200\n403' "$(cut -f 2 <<<"$out")" 'the list of the file'
 stop_daemon listen
+# A queue that is removed under a listener is made anew.
+start_daemon again gw-listen --endpoint Again --channel http://127.0.0.1:0/Again/
+again=${ready_line#ready }
+post_again() { curl -s -o /dev/null -m 5 -w '%{http_code}' -H "NServiceBus.Id: $(cat /proc/sys/kernel/random/uuid)" -H "NServiceBus.CallType: ${1-SingleCallSubmit}" --data-binary x "$again"; }
+same "200 200" "$(post_again) $(post_again Submit)"
+run_ok queue-inspect remove Again --force
+run_ok queue-inspect remove Again.gateway
+run_ok queue-inspect remove Again.legacy --force
+taken_again() { [ "$(post_again)" = 200 ]; }
+wait_until 10 taken_again
+check "it is told" grep -q 'warn queue-made-anew queue=Again reason=' again.err
+same 1 "$(queue-inspect list Again --json | wc -l)"
+held_again() { [ "$(post_again Submit)" = 200 ]; }
+wait_until 10 held_again
+unlike 'status=500' "$(cat again.err)" "nobody was told that something is broken"
+stop_daemon again
 done_testing

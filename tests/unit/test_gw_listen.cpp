@@ -93,6 +93,7 @@ struct Fixture {
   std::unique_ptr<DataBus> data_bus;
   StoreThread afterwards;
   std::unique_ptr<Committer> committer;
+  std::unique_ptr<EndpointQueue> endpoint_queue;
   std::unique_ptr<HeldMessages> held;
   std::unique_ptr<Receiver> receiver;
   gw::Queue queue;
@@ -109,15 +110,15 @@ struct Fixture {
     auto opened = gw::Root::open(path + "/root", options);
     REQUIRE_MESSAGE(opened, (opened ? "" : opened.error().text));
     root = *std::move(opened);
-    auto made = root->create_queue("Store1");
-    REQUIRE(made);
-    queue = *made;
+    endpoint_queue = std::make_unique<EndpointQueue>(*root, "Store1");
+    REQUIRE(endpoint_queue->find());
+    queue = endpoint_queue->current();
     committer = std::make_unique<Committer>([this](std::vector<gw::Transaction>&& all) { return root->commit_all(std::move(all)); },
                                             [] { return 1u; }, [](const gw::Error&) { std::abort(); });
     REQUIRE(committer->start());
     ReceiverContext context;
     context.endpoint = "Store1";
-    context.queue = queue;
+    context.queue = endpoint_queue.get();
     context.body_writer = [this] { return root->body_writer(); };
     context.free_bytes = [this] { return free_bytes; };
     context.clock = [this] { return root->clock(); };
@@ -128,7 +129,7 @@ struct Fixture {
     store = *std::move(opened_store);
     store_thread = std::make_unique<StoreThread>();
     data_bus = std::make_unique<DataBus>(path + "/root", "Store1", *store, *store_thread, [](const gw::Error&) { std::abort(); });
-    held = std::make_unique<HeldMessages>(*root, queue, *store, *store_thread, *data_bus, *committer);
+    held = std::make_unique<HeldMessages>(*root, *endpoint_queue, *store, *store_thread, *data_bus, *committer);
     context.data_bus = data_bus.get();
     context.held = held.get();
     context.stopping = [this] { return stopping; };

@@ -19,6 +19,12 @@ Result<Queue> HeldMessages::queue() {
   return made;
 }
 
+void HeldMessages::look_again() {
+  auto there = root_.queue(name_);
+  std::lock_guard<std::mutex> one(mutex_);
+  queue_ = there ? *std::move(there) : Queue();
+}
+
 Result<HeldMessages::Released> HeldMessages::release(const std::string& id) {
   const std::string& scope = endpoint_.name();
   auto row = on_thread<std::optional<DedupRow>>([&]() -> Result<std::optional<DedupRow>> {
@@ -79,7 +85,7 @@ Result<HeldMessages::Released> HeldMessages::move(const std::string& id, Claim&&
   options.expires_at_ms = claim.info().expires_at_ms;
   Transaction transaction;
   transaction.ack(std::move(claim));
-  transaction.put(endpoint_, std::move(message), std::move(options));
+  transaction.put(endpoint_.current(), std::move(message), std::move(options));
   GW_TRY(committer_.commit(std::move(transaction)));
   held.release();
   if (!properties.rows.empty())

@@ -10,6 +10,7 @@
 #include "committer.hpp"
 #include "data_bus.hpp"
 #include "dedup_store.hpp"
+#include "endpoint_queue.hpp"
 #include "queue.hpp"
 
 namespace gw::listen {
@@ -18,13 +19,14 @@ inline constexpr int64_t held_ms_max = 7 * 24 * 3600 * int64_t{1000};
 
 class HeldMessages {
  public:
-  HeldMessages(Root& root, Queue endpoint, DedupStore& store, StoreThread& thread, DataBus& data_bus, Committer& committer)
-      : root_(root), endpoint_(std::move(endpoint)), name_(endpoint_.name() + ".legacy"), store_(store), thread_(thread), data_bus_(data_bus),
+  HeldMessages(Root& root, const EndpointQueue& endpoint, DedupStore& store, StoreThread& thread, DataBus& data_bus, Committer& committer)
+      : root_(root), endpoint_(endpoint), name_(endpoint_.name() + ".legacy"), store_(store), thread_(thread), data_bus_(data_bus),
         committer_(committer) {}
 
   /// Where they wait; made when the first one comes.
   Result<Queue> queue();
-  const std::string& queue_name() const { return name_; }
+  /// Finds that queue anew if somebody has removed it.
+  void look_again();
 
   enum class Outcome {
     released,  ///< by this call or before: it is in the endpoint's queue, or was
@@ -52,7 +54,7 @@ class HeldMessages {
   Result<T> on_thread(const std::function<Result<T>()>& work);
 
   Root& root_;
-  Queue endpoint_;
+  const EndpointQueue& endpoint_;
   std::string name_;
   DedupStore& store_;
   StoreThread& thread_;

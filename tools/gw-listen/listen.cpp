@@ -56,12 +56,6 @@ int signal_event() {
   return fd;
 }
 
-Result<void> create_queues(Root& root, const std::string& endpoint) {
-  GW_TRY(root.create_queue(endpoint));
-  GW_TRY(root.create_queue(endpoint + ".gateway"));
-  return {};
-}
-
 void end_in_time() {
   std::thread([] {
     ::sleep(stop_seconds_max);
@@ -102,6 +96,7 @@ class Listener {
  private:
   Result<void> start();
   void wait_for_end();
+  void look_for_queues();
   void reload();
   void refuse_reload(const Error& error);
   void use_channels();
@@ -117,6 +112,8 @@ class Listener {
   const Options& options_;
   Settings settings_;
   std::unique_ptr<Root> root_;
+  std::optional<EndpointQueue> queue_;
+  bool queue_trouble_ = false;
   std::unique_ptr<DedupStore> store_;
   std::optional<StoreThread> store_thread_;
   std::optional<DataBus> data_bus_;
@@ -151,14 +148,15 @@ void keep_slots(std::vector<Channel>& fresh, const std::vector<Channel>& before)
 
 Result<void> Listener::start_endpoint(ReceiverContext& context) {
   if (settings_.endpoint.empty()) return {};
-  GW_TRY(create_queues(*root_, settings_.endpoint));
+  queue_.emplace(*root_, settings_.endpoint);
+  GW_TRY(queue_->find());
   // Opened here also so that a damaged or foreign store is found before the first message.
   GW_TRY_ASSIGN(store_, DedupStore::open(root_->path(), settings_.endpoint, true));
   data_bus_.emplace(root_->path(), settings_.endpoint, *store_, *store_thread_, &end_in_doubt);
   context.data_bus = &*data_bus_;
   context.endpoint = settings_.endpoint;
-  GW_TRY_ASSIGN(context.queue, root_->queue(settings_.endpoint));
-  held_.emplace(*root_, context.queue, *store_, *store_thread_, *data_bus_, *committer_);
+  context.queue = &*queue_;
+  held_.emplace(*root_, *queue_, *store_, *store_thread_, *data_bus_, *committer_);
   context.held = &*held_;
   return {};
 }
@@ -241,12 +239,22 @@ void Listener::wait_for_end() {
     // What a listener that was killed has left on the way is decided within seconds, also if nobody takes from the queue.
     if (auto recovered = root_->recover_dead_owners(); !recovered) event(Level::error, "recovery-failed", {{"reason", recovered.error().text}});
     root_->sweep_blobs();
+    look_for_queues();
     if (monotonic_ms() - maintained < maintain_every_ms) continue;
     maintained = monotonic_ms();
     if (auto done = root_->maintain(); !done) event(Level::warn, "maintenance-failed", {{"reason", done.error().text}});
     if (!held_ || !root_->clock().may_purge) continue;
     if (auto swept = held_->sweep(now_ms()); !swept) event(Level::warn, "maintenance-failed", {{"reason", swept.error().text}});
   }
+}
+
+/// Trouble is told once.
+void Listener::look_for_queues() {
+  if (!queue_) return;
+  auto found = queue_->find();
+  held_->look_again();
+  if (!found && !queue_trouble_) event(Level::error, "queue-missing", {{"reason", found.error().text}});
+  queue_trouble_ = !found;
 }
 
 /// A channel whose new files are no good keeps the old ones.

@@ -227,7 +227,7 @@ Answer Receiver::receive_call(Exchange& exchange, const Channel& channel, const 
   set_site(headers, caller.site);
   if (!caller.may_send_as(headers.get(header::originating_endpoint)))
     return refusal(403, "endpoint '" + std::string(headers.get(header::originating_endpoint)) + "' is not allowed");
-  const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call, date, call.id, context_.endpoint, context_.queue, context_.data_bus, context_.held};
+  const Incoming in{exchange, channel, std::get<BodyPlan>(exchange.plan()), call, date, call.id, context_.endpoint, context_.queue->current(), context_.data_bus, context_.held};
   switch (call.type) {
     case WireCall::Type::data_bus_property: return receive_property(in, headers);
     case WireCall::Type::ack: return receive_ack(in);

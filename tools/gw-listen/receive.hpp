@@ -10,6 +10,7 @@
 #include "channel.hpp"
 #include "committer.hpp"
 #include "data_bus.hpp"
+#include "endpoint_queue.hpp"
 #include "hash.hpp"
 #include "http.hpp"
 #include "instance_notes.hpp"
@@ -25,7 +26,7 @@ class MachineDoor;
 /// What the pipeline needs of its surroundings.
 struct ReceiverContext {
   std::string endpoint;  ///< empty: messages of other machines only
-  Queue queue;
+  const EndpointQueue* queue = nullptr;  ///< null without an endpoint
   std::function<BodyWriter()> body_writer;
   std::function<uint64_t()> free_bytes;
   std::function<RootClock()> clock;

@@ -91,6 +91,7 @@ class Dispatcher {
   void reload_if_changed();
   Result<void> take_singletons();
   Result<void> open_outboxes();
+  void find_outboxes_again();
   Result<void> open_error_queues();
   Result<Destination> find_error_queue(const Address& address);
   Result<void> open_store();

@@ -127,7 +127,8 @@ bool Dispatcher::route_from(GatewayQueue& from) {
   for (size_t i = 0; i < results.size(); ++i) {
     if (!results[i]) {
       event(Level::error, "commit-failed", {{"id", told[i].id}, {"queue", from.queue.name()}, {"reason", results[i].error().text}});
-      if (results[i].error().code != ExitCode::not_now) return fail(results[i].error()), false;
+      if (results[i].error().code == ExitCode::no_input) find_outboxes_again();
+      else if (results[i].error().code != ExitCode::not_now) return fail(results[i].error()), false;
       set_aside(from, told[i].seq);
     } else if (!told[i].problem.empty()) {
       event(told[i].left ? Level::warn : Level::error, "not-routed",
@@ -225,7 +226,8 @@ void Dispatcher::set_aside(GatewayQueue& from, uint64_t seq) {
   if (!claim || !*claim) return;
   Transaction transaction;
   transaction.defer(std::move(**claim), Defer{now_ms() + set_aside_ms, false});
-  if (auto done = root_.commit(std::move(transaction)); !done && done.error().code != ExitCode::not_now) fail(done.error());
+  auto done = root_.commit(std::move(transaction));
+  if (!done && done.error().code != ExitCode::not_now && done.error().code != ExitCode::no_input) fail(done.error());
 }
 
 /// --drain: nothing is left in them, or nothing that we may take.

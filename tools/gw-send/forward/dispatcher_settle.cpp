@@ -32,6 +32,7 @@ std::string describe(const Transfer& transfer) {
   if (answer.word == HttpAnswer::Word::refuse) return "refused: " + answer.reason;
   if (answer.word == HttpAnswer::Word::retry) return answer.reason.empty() ? "retry" : answer.reason;
   if (answer.status == 0 && answer.tls_failed) return answer.error;
+  if (answer.status == 0 && answer.error.starts_with("no answer")) return answer.error;
   if (answer.status == 0) return answer.error.empty() ? "no answer" : "no answer: " + answer.error;
   std::string text = std::to_string(answer.status);
   if (!answer.reason.empty()) text += " " + answer.reason;
@@ -377,7 +378,8 @@ void Dispatcher::commit(Settlement& settlement) {
 void Dispatcher::not_committed(const SettledMessage& after, const Error& error) {
   Site& site = *sites_[after.site];
   event(Level::error, "commit-failed", {{"id", after.id}, {"site", site.key}, {"reason", error.text}});
-  if (error.code != ExitCode::not_now) fail(error);
+  // A queue that somebody has removed is made anew; the message stays, or has gone with its outbox.
+  if (error.code != ExitCode::not_now && error.code != ExitCode::no_input) fail(error);
   site.paused_until_ms = monotonic_ms() + commit_trouble_pause_ms;
   if (job_.mode == ForwardJob::Mode::listed) site.listed.add(site.paused_until_ms, after.seq);
   if (job_.mode == ForwardJob::Mode::once) left_over_ = true;

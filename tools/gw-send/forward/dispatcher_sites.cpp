@@ -200,9 +200,16 @@ Result<void> Dispatcher::open_outboxes() {
   return {};
 }
 
-/// They stay null while there is no room for them.
+/// They stay null while there is no room for them. One that was removed is made anew.
 Result<void> Dispatcher::open_error_queues() {
-  if (errors_.queue && local_errors_.queue) return {};
+  if (errors_.queue && local_errors_.queue) {
+    for (Destination* known : {&errors_, &local_errors_}) {
+      auto again = root_.create_queue(known->queue.name());
+      if (!again) return std::move(again).error();
+      known->queue = *std::move(again);
+    }
+    return {};
+  }
   GW_TRY_ASSIGN(Address address, parse_address(settings_->error_queue));
   auto found = find_error_queue(address);
   address.machine.clear();
@@ -220,7 +227,16 @@ Result<Destination> Dispatcher::find_error_queue(const Address& address) {
   return Destinations(root_, job_.config_path, job_.config_must_exist).find(address);
 }
 
-/// The same for the outcomes.
+/// Outboxes that were removed are made anew when they are needed, and known by their new handle.
+void Dispatcher::find_outboxes_again() {
+  for (SitePtr& site : sites_) {
+    if (!site->queue) continue;
+    auto there = root_.queue(outbox_of_site(site->key));
+    site->queue = there ? *std::move(there) : Queue();
+  }
+}
+
+/// Stays null while there is no room for it.
 Result<void> Dispatcher::open_store() {
   if (store_) return {};
   auto store = OutcomeStore::open(root_.path(), true);
