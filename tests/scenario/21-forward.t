@@ -165,11 +165,15 @@ same expired "$(jq -r .state <<<"$out")"
 run_ok queue-inspect check
 
 # Queues that are removed under a forwarder are made anew.
-start_daemon anew gw-send forward --retries 0 --site Gone=http://127.0.0.1:1/
+start_daemon anew gw-send forward --endpoint HQ --retries 0 --site Gone=http://127.0.0.1:1/
 fails_into_error() { gw-send --to Gone --site Gone=http://127.0.0.1:1/ --id "$1" -q <body.txt >/dev/null && _poll 10 queue-inspect show error "$1" --headers; }
 check "an error queue" fails_into_error before
 run_ok queue-inspect remove error --force
 run_ok queue-inspect remove site.Gone --force
 check "and another one" fails_into_error after
+routed() { queue-inspect put HQ.gateway --create --id "$1" --header NServiceBus.DestinationSites=Gone <body.txt >/dev/null && _poll 10 queue-inspect show error "$1" --headers; }
+check "a gateway queue" routed first-route
+run_ok queue-inspect remove HQ.gateway
+check "and another one" routed second-route
 stop_daemon anew
 done_testing

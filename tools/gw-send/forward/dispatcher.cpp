@@ -172,6 +172,7 @@ bool Dispatcher::tick() {
   look_at_clocks();
   look_for_other_forwarders();
   read_published();
+  find_outboxes_again();
   if (auto opened = open_outboxes(); !opened) fail(opened.error());
   if (auto found = find_gateway_queues(); !found) event(Level::error, "queues-unreadable", {{"reason", found.error().text}});
   if (!late_outcomes_.empty()) settle({});

@@ -39,9 +39,10 @@ Result<void> Dispatcher::find_gateway_queues() {
   }
   for (const std::string& name : names) {
     if (is_gateway_queue(name)) {
-      auto known = [&](const GatewayQueue& from) { return from.queue.name() == name; };
-      if (std::any_of(gateway_queues_.begin(), gateway_queues_.end(), known)) continue;
       auto queue = root_.queue(name);
+      auto known = [&](const GatewayQueue& from) { return queue && same_queue(from.queue, *queue); };
+      if (std::any_of(gateway_queues_.begin(), gateway_queues_.end(), known)) continue;
+      std::erase_if(gateway_queues_, [&](const GatewayQueue& from) { return from.queue.name() == name; });  // removed, and made anew
       if (queue) gateway_queues_.push_back({.queue = *queue});
       continue;
     }

@@ -31,6 +31,9 @@ inline int64_t wall_of(int64_t monotonic) {
   return __builtin_add_overflow(monotonic, now_ms() - monotonic_ms(), &wall) ? INT64_MAX : wall;
 }
 
+/// Two handles of one queue, and not of one that was removed and another one of its name.
+inline bool same_queue(const Queue& a, const Queue& b) { return a && b && &a.name() == &b.name(); }
+
 /// The messages of one site that are to be taken, if not all are (--once, --listed). Those that are due need 8 bytes each.
 class Listed {
  public:

@@ -227,12 +227,14 @@ Result<Destination> Dispatcher::find_error_queue(const Address& address) {
   return Destinations(root_, job_.config_path, job_.config_must_exist).find(address);
 }
 
-/// Outboxes that were removed are made anew when they are needed, and known by their new handle.
+/// An outbox that was removed is another one when it is made anew.
 void Dispatcher::find_outboxes_again() {
   for (SitePtr& site : sites_) {
     if (!site->queue) continue;
-    auto there = root_.queue(outbox_of_site(site->key));
+    auto there = root_.queue(site->queue.name());
+    if (there && same_queue(*there, site->queue)) continue;
     site->queue = there ? *std::move(there) : Queue();
+    site->look = true;
   }
 }
 
