@@ -63,30 +63,63 @@ skip() {
 skip_all() { test_planned=0 test_done=1; echo "1..0 # SKIP $1"; exit 0; }
 at_exit() { at_exit_commands+=("$(printf '%q ' "$@")"); }
 
-# Commands are shown without the path of the test's directory, so that names of tests stay the same.
-_shown() { local text="$*"; text=${text//"$T"/\$T}; printf '%.200s' "$text"; }
+# These run thousands of times: whatever bash can do without another process, it does.
+
+# Sets _shown: commands without the path of the test's directory, so that names of tests stay the same.
+_show() { _shown=$*; _shown=${_shown//"$T"/\$T}; _shown=${_shown:0:200}; }
+# Sets VARIABLE to what is in FILE, without NULs and the last line feeds.
+_read() { # VARIABLE FILE
+  local -n _into=$1
+  IFS='' read -r -N 65536 _into <"$2"
+  if [ "${#_into}" = 65536 ]; then
+    _into=$(tr -d '\000' <"$2")
+  else
+    while [ "${_into: -1}" = $'\n' ]; do _into=${_into:0:-1}; done
+  fi
+}
+# Does a line of TEXT match, as for grep -E?
+_matches() { # REGEX TEXT
+  local rest=$2$'\n' line
+  # A line feed separates patterns, for grep.
+  if [ "${#rest}" -lt 8000 ] && [ "${1/$'\n'/}" = "$1" ]; then
+    while [ -n "$rest" ]; do
+      line=${rest%%$'\n'*} rest=${rest#*$'\n'}
+      [[ $line =~ $1 ]]
+      case $? in
+        0) return 0 ;;
+        1) ;;
+        *) rest='more' && break ;; # something that only grep understands
+      esac
+    done
+    [ -n "$rest" ] || return 1
+  fi
+  printf '%s\n' "$2" | grep -Eq -- "$1"
+}
 _show_output() {
   local name
   for name in out err; do
     [ -s "$T/.$name" ] && { note "std$name:"; head -c 4000 "$T/.$name" | head -n 40 | tr -d '\000' | sed 's/^/#   /'; echo; }
   done
 }
+declare -A _kind=()
 _limited() {
-  if [ "$(type -t -- "$1")" = file ]; then timeout -k 5 "$RUN_TIMEOUT" "$@"; else "$@"; fi
+  if [ -n "$1" ] && [ -z "${_kind[$1]:-}" ]; then _kind[$1]=$(type -t -- "$1"); fi
+  if [ "${_kind[${1:- }]:-}" = file ] && ! declare -F -- "$1" >/dev/null; then timeout -k 5 "$RUN_TIMEOUT" "$@"; else "$@"; fi
 }
 
 run_exit() {
-  local expected=$1 shown
+  local expected=$1
   shift
-  shown=$(_shown "$@")
   _limited "$@" >"$T/.out" 2>"$T/.err"
   status=$?
-  out=$(tr -d '\000' <"$T/.out") err=$(tr -d '\000' <"$T/.err")
+  _read out "$T/.out"
+  _read err "$T/.err"
+  _show "$@"
   if [ "$status" = "$expected" ]; then
-    pass "exit $expected: $shown"
+    pass "exit $expected: $_shown"
     return 0
   fi
-  fail "exit $expected: $shown"
+  fail "exit $expected: $_shown"
   case $status in
     124) note "status 124: probably timed out after $RUN_TIMEOUT s" ;;
     12[89] | 13? | 14?) note "died of signal $((status - 128))" ;;
@@ -98,54 +131,99 @@ run_exit() {
 run_ok() { run_exit 0 "$@"; }
 
 same() {
-  local what=${3:-"'$2' is '$1'"}
+  _show "${3:-"'$2' is '$1'"}"
   if [ "$1" = "$2" ]; then
-    pass "$(_shown "$what")"
+    pass "$_shown"
   else
-    fail "$(_shown "$what")"
+    fail "$_shown"
     diff <(printf '%s\n' "$1") <(printf '%s\n' "$2") | head -n 40 | sed -e 's/^</# expected:/' -e 's/^>/# actual:  /' -e '/^#/!d'
     return 1
   fi
 }
 like() {
-  if printf '%s\n' "$2" | grep -Eq -- "$1"; then pass "$(_shown "${3:-matches $1}")"; else
-    fail "$(_shown "${3:-matches $1}")"
+  _show "${3:-matches $1}"
+  if _matches "$1" "$2"; then pass "$_shown"; else
+    fail "$_shown"
     note "expected to match: $1"
     note "text: ${2:0:4000}"
     return 1
   fi
 }
 unlike() {
-  if printf '%s\n' "$2" | grep -Eq -- "$1"; then
-    fail "$(_shown "${3:-does not match $1}")"
+  _show "${3:-does not match $1}"
+  if _matches "$1" "$2"; then
+    fail "$_shown"
     note "text: ${2:0:4000}"
     return 1
   fi
-  pass "$(_shown "${3:-does not match $1}")"
+  pass "$_shown"
 }
-check() { local what=$1; shift; if "$@"; then pass "$(_shown "$what")"; else fail "$(_shown "$what")"; note "failed: $(_shown "$@")"; return 1; fi; }
-check_not() { local what=$1; shift; if "$@"; then fail "$(_shown "$what")"; note "succeeded: $(_shown "$@")"; return 1; else pass "$(_shown "$what")"; fi; }
-
-_poll() { # SECONDS CMD...: no test of its own
-  local deadline=$((SECONDS + $1 + 1))
+check() {
+  local what=$1
   shift
-  until "$@" >"$T/.poll" 2>&1; do
+  if "$@"; then
+    _show "$what"
+    pass "$_shown"
+  else
+    _show "$what"
+    fail "$_shown"
+    _show "$@"
+    note "failed: $_shown"
+    return 1
+  fi
+}
+check_not() {
+  local what=$1
+  shift
+  if "$@"; then
+    _show "$what"
+    fail "$_shown"
+    _show "$@"
+    note "succeeded: $_shown"
+    return 1
+  else
+    _show "$what"
+    pass "$_shown"
+  fi
+}
+
+# The pause is five times what CMD took (0.02 to 0.3 s): waiting for something must not slow it down.
+_poll() { # SECONDS CMD...: no test of its own
+  local deadline=$((SECONDS + $1 + 1)) _begin _pause
+  shift
+  while :; do
+    _begin=${EPOCHREALTIME/./}
+    "$@" >"$T/.poll" 2>&1 && return 0
     [ "$SECONDS" -lt "$deadline" ] || return 1
-    sleep 0.05
+    _pause=$((5 * (${EPOCHREALTIME/./} - _begin)))
+    printf -v _pause '0.%06d' $((_pause < 20000 ? 20000 : _pause > 300000 ? 300000 : _pause))
+    [ -p "$T/.never" ] || mkfifo "$T/.never"
+    read -r -t "$_pause" <>"$T/.never"
   done
 }
 wait_until() {
-  local seconds=$1
+  local seconds=$1 met=0
   shift
-  if _poll "$seconds" "$@"; then pass "within $seconds s: $(_shown "$@")"; else
-    fail "within $seconds s: $(_shown "$@")"
+  _poll "$seconds" "$@" || met=$?
+  _show "$@"
+  if [ "$met" = 0 ]; then pass "within $seconds s: $_shown"; else
+    fail "within $seconds s: $_shown"
     head -n 20 "$T/.poll" | sed 's/^/#   /'
     return 1
   fi
 }
 
 _alive() { kill -0 "$1" 2>/dev/null; }
-_is_ready_or_dead() { grep -q '^ready' "$T/$1.out" || ! _alive "${DAEMON[$1]}"; }
+# Sets ready_line when there is one.
+_is_ready() { # NAME
+  local said
+  _read said "$T/$1.out"
+  said=$'\n'$said
+  ready_line=${said#*$'\n'ready}
+  [ "$ready_line" != "$said" ] || { ready_line='' && return 1; }
+  ready_line=ready${ready_line%%$'\n'*}
+}
+_is_ready_or_dead() { _is_ready "$1" || ! _alive "${DAEMON[$1]}"; }
 _ended() { ! _alive "${DAEMON[$1]}"; }
 start_background() {
   local name=$1
@@ -160,9 +238,9 @@ start_daemon() {
   start_background "$@"
   shift
   _poll 20 _is_ready_or_dead "$name"
-  ready_line=$(grep -m 1 '^ready' "$T/$name.out")
-  if [ -n "$ready_line" ]; then pass "ready: $(_shown "$@")"; else
-    fail "ready: $(_shown "$@")"
+  _show "$@"
+  if _is_ready "$name"; then pass "ready: $_shown"; else
+    fail "ready: $_shown"
     tail -n 20 "$T/$name.err" | sed 's/^/#   /'
     return 1
   fi
@@ -196,7 +274,18 @@ kill_daemon() {
   wait "${DAEMON[$1]}" 2>/dev/null
   unset "DAEMON[$1]"
 }
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Below the ports that the kernel gives away, so that nobody gets it by chance meanwhile.
+free_port() {
+  local first=10000 below port used
+  read -r below _ </proc/sys/net/ipv4/ip_local_port_range
+  [ "$below" -gt 20000 ] || below=60000
+  used=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+  while :; do
+    port=$((first + SRANDOM % (below - first)))
+    case $used in *:"$(printf %04X "$port") "*) ;; *) break ;; esac
+  done
+  echo "$port"
+}
 
 _finish() {
   local code=$? i name

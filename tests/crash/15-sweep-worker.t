@@ -28,5 +28,5 @@ MAX=${MAX:-20} sweep 'the error queue' "$filled" "$worker"' -- sh -c '\''queue-i
 EVENTS='for i in 1 2 3; do echo "moving:q:b:$i"; [ "$RC" != 0 ] || echo "moved:q:b:$i"; done'
 MAX=${MAX:-20} sweep 'audit' "$filled" "$worker"' --audit b -- true' --prog distributor
 # What fails is in doubt, or tried again.
-MODES=EIO,ENOSPC MAX=${MAX:-3} sweep 'failing calls' "$filled" "$worker"' --audit b -- true' --prog distributor
+MODES=EIO,ENOSPC ERRORS_MAX=${ERRORS_MAX:-3} sweep 'failing calls' "$filled" "$worker"' --audit b -- true' --prog distributor
 done_testing

@@ -17,9 +17,12 @@ awk '/^<!-- first use -->$/ { here = 1 } here && /^```$/ && ++fences == 2 { exit
 check "there is a first use" test -s "$CHROOT/root/first-use"
 run_ok inside sh -c 'cd /root && PATH=/root/gatepost/build/release/bin:$PATH sh -e first-use'
 like '^apple 0.99$' "$out"
+files() { (cd "$CHROOT" && find etc usr var/spool -not -path 'var/spool/*/*' ! -type d | sort); }
+files >before
 run_ok inside make -C /root/gatepost install
+check "something was installed" [ "$(files | comm -13 before - | wc -l)" -gt 50 ]
 run_ok inside sh -c 'queue-inspect --version && gw-send --help | head -n 1'
 run_ok inside make -C /root/gatepost uninstall
-same '' "$(find "$CHROOT/usr/local" ! -type d)" "nothing is left under /usr/local"
+same '' "$(files | comm -3 before -)" "and nothing of it is left"
 same '' "$(git -C "$CHROOT/root/gatepost" status --porcelain)" "git ignores all that was made"
 done_testing

@@ -66,7 +66,7 @@ check_not 'no files of handlers are left' compgen -G "$TMPDIR/gatepost-handlers.
 head -c 20000000 /dev/urandom >big
 put big >/dev/null
 run_ok distributor worker --queue Q --drain -- sh -c 'sha256sum; sha256sum <"$GW_BODY_FILE"'
-same "$(for i in 1 2; do echo "$(sha256sum <big | cut -c 1-64)  -"; done)" "$out" 'a body of 20 MB arrives, on stdin and as a file'
+same "$(for _ in 1 2; do echo "$(sha256sum <big | cut -c 1-64)  -"; done)" "$out" 'a body of 20 MB arrives, on stdin and as a file'
 
 # --- order, several at once ----------------------------------------------------------------------------------------------------
 seq 1 50 | queue-inspect put Q --lines -q

@@ -150,11 +150,11 @@ same 10 "$(grep -c '^1$' attempts)" 'no eleventh attempt'
 same 'Gatepost.Interrupted|interrupted' "$(value error '"|".join(headers["NServiceBus.ExceptionInfo." + n] for n in ("ExceptionType", "Message"))')"
 emptied error
 put --id survivor - <<<'x'
-for i in 1 2 3 4 5 6 7 8 9; do
+for _ in 1 2 3 4 5 6 7 8 9; do
   work --drain -- sh -c 'kill -9 $PPID; sleep 60' 2>/dev/null
 done >killed.out 2>&1
 run_exit 75 distributor worker --queue Q --once -- false
-for i in 1 2 3; do
+for _ in 1 2 3; do
   work --drain -- sh -c 'kill -9 $PPID; sleep 60' 2>/dev/null
 done >killed.out 2>&1
 run_ok distributor worker --queue Q --drain -- sh -c 'echo "done at $GW_ATTEMPT"'
