@@ -7,6 +7,8 @@
 # shellcheck source=tests/crash/sweep.lib
 . "$SRC/tests/crash/sweep.lib"
 
+# Each step is swept in full by 10-sweep-steps.t: here it is about what is around them.
+export MAX=${MAX:-30} ERRORS_MAX=${ERRORS_MAX:-4}
 qi='queue-inspect -q --root "$DIR/root"'
 made='queue-inspect --root "$DIR/root" create q a >/dev/null'
 filled="$made"' && driver "$DIR/root" put q 1 4 >"$DIR/before"'

@@ -36,8 +36,8 @@ check='case $RC in 0|137|74|75|7[0137]) ;; *) echo "exit status $RC: $(tail -n 3
   [ "$(grep -c ^received: "$TMPDIR/events")" -ge 2 ] || { echo "no answer after the restart: $(cat "$TMPDIR/second")"; exit 1; }
   driver "$DIR/root" verify "$TMPDIR/events" garbage unordered'
 
-RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok "receive, kills" "$SRC/tests/lab/sweep.sh" --prog gw-listen --modes kill --max "${MAX:-100}" ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/receive"} \
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok "receive, kills" "$SRC/tests/lab/sweep.sh" --prog gw-listen --modes kill --max "${MAX:-60}" ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/receive"} \
   'bash "'"$T"'/receive.sh" "$DIR" "$DIR/events"' "$check"
-RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok "receive, errors" "$SRC/tests/lab/sweep.sh" --prog gw-listen --modes EIO,ENOSPC --max "${MAX:-6}" ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/receive-errors"} \
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok "receive, errors" "$SRC/tests/lab/sweep.sh" --prog gw-listen --modes EIO,ENOSPC --max "${ERRORS_MAX:-3}" ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/receive-errors"} \
   'bash "'"$T"'/receive.sh" "$DIR" "$DIR/events"' "$check" write pwrite fsync fdatasync fallocate openat rename renameat linkat mkdirat
 done_testing

@@ -53,7 +53,7 @@ check="$ended"'
   { '"$all"'; } >"$TMPDIR/events"
   '"$forward"' >"$TMPDIR/second" 2>&1
   driver "$DIR/root" verify "$TMPDIR/events" garbage unordered || { cat "$TMPDIR/second"; exit 1; }'
-RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok 'into outboxes' "$SRC/tests/lab/sweep.sh" --setup "$filled" --prog gw-send --modes kill,ENOSPC --max "${MAX:-20}" \
+RUN_TIMEOUT=${SWEEP_TIMEOUT:-600} quiet_ok 'into outboxes' "$SRC/tests/lab/sweep.sh" --setup "$filled" --prog gw-send --modes kill,ENOSPC --max "${MAX:-20}" --max-errors "${ERRORS_MAX:-4}" \
   ${SWEEP_KEEP:+--keep "$SWEEP_KEEP/outboxes"} "$forward" "$check"
 
 # --- and to the site that asked ------------------------------------------------------------------------------------------------------------

@@ -16,11 +16,14 @@ cat >"$T/expect.sh" <<'S'
 wrong() { echo "$*"; exit 1; }
 # messages QUEUE MIN MAX: that many are there, each with its two blobs; sets $messages
 messages() {
-  local key path
-  messages=$(queue-inspect --root "$DIR/root" show "$1" --all --json 2>"$TMPDIR/show.err" | tee "$TMPDIR/shown" | wc -l)
+  local key path shown attached
+  mapfile -t shown < <(queue-inspect --root "$DIR/root" show "$1" --all --json 2>"$TMPDIR/show.err")
+  messages=${#shown[@]}
   [ "$messages" -ge "$2" ] && [ "$messages" -le "$3" ] || wrong "'$1' has $messages messages, not $2 to $3: $(cat "$TMPDIR/show.err")"
-  [ "$(jq -r '.attachments[].key' "$TMPDIR/shown" | wc -l)" = $((2 * messages)) ] || wrong "'$1': attachments are missing: $(jq -c .attachments "$TMPDIR/shown")"
-  while read -r key path; do cmp "$FILES/$key" "$path" || exit 1; done < <(jq -r '.attachments[] | "\(.key) \(.path)"' "$TMPDIR/shown")
+  [ "$messages" != 0 ] || return 0
+  mapfile -t attached < <(printf '%s\n' "${shown[@]}" | jq -r '.attachments[] | "\(.key) \(.path)"')
+  [ "${#attached[@]}" = $((2 * messages)) ] || wrong "'$1': attachments are missing: ${shown[*]}"
+  while read -r key path; do cmp "$FILES/$key" "$path" || exit 1; done < <(printf '%s\n' "${attached[@]}")
 }
 # sound: the first look may repair, but no message may need it
 sound() {

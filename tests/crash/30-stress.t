@@ -5,7 +5,7 @@
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-seconds=${SECONDS_EACH:-6}
+seconds=${SECONDS_EACH:-4}
 seed=${SEED:-$$}
 note "seed $seed"
 turn() {

@@ -7,12 +7,13 @@
 . "$SRC/tests/chroot-lib.sh"
 RUN_TIMEOUT=900
 
-before=$(git -C "$SRC" status --porcelain 2>/dev/null)
+untracked() { git -C "$SRC" ls-files --others --exclude-standard 2>/dev/null; }
+before=$(untracked)
 run_ok make -C "$SRC" --no-print-directory BUILD="$BUILD" deb
 package=$SRC/$(tail -n 1 <<<"$out")
 version=$("$BUILD/bin/gw-send" --version | sed 's/.* //')
 same "dist/gatepost_${version}_$(dpkg --print-architecture).deb" "$(tail -n 1 <<<"$out")" "its name"
-same "$before" "$(git -C "$SRC" status --porcelain 2>/dev/null)" "git ignores all that was made"
+same "$before" "$(untracked)" "git ignores all that was made"
 if command -v lintian >/dev/null; then
   run_ok lintian --fail-on error,warning --allow-root "$package"
   same '' "$out" "lintian has nothing to say"
@@ -25,7 +26,7 @@ need_debian systemd procps
 inside dpkg-query -f '${Package}\n' -W | sort >packages.before
 cp "$package" "$CHROOT/root/gatepost.deb"
 run_ok inside apt-get -q install -y --no-install-recommends /root/gatepost.deb
-run_ok inside sh -c 'gw-send --version && gw-listen --version && gw-dedup --version && distributor --version && queue-inspect --version'
+run_ok inside sh -c 'gw-send --version && gw-listen --version && gw-dedup --version && distributor --version && instance-map --version && queue-inspect --version'
 same 'gatepost gatepost 2770' "$(inside stat -c '%U %G %a' /var/spool/gatepost)" "the root of the queues"
 for file in lib/systemd/system/gatepost-{forward,listen,purge,worker@,distributor@}.service lib/systemd/system/gatepost-purge.timer \
   usr/share/bash-completion/completions/gw-send usr/share/zsh/vendor-completions/_gw-send usr/share/man/man1/gw-send.1.gz \

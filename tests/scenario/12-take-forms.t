@@ -102,7 +102,7 @@ same $'one\ntwo\nthree' "$(cat follower.out)" "bodies and nothing else"
 kill -TERM "$daemon_pid"
 wait_daemon follower
 same 0 "$status" "SIGTERM ends it with 0"
-seq 1 200000 | queue-inspect put Sales --lines -q
+seq -f %01000.0f 3000 | queue-inspect put Sales --lines -q  # more than the pipe holds
 mkfifo stuck
 start_background stuck bash -c 'exec queue-inspect take Sales --follow --lines >stuck'
 exec 7<stuck

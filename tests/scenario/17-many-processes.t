@@ -4,7 +4,7 @@
 # timeout: 240
 . "$(dirname "$0")/../lib.sh"
 
-producers=16 consumers=16 each=${GW_TEST_MESSAGES:-1500}
+producers=16 consumers=16 each=${GW_TEST_MESSAGES:-800}
 run_ok queue-inspect create Work Done
 
 # A producer repeats its numbered stream until all of it is stored: the ids make that safe.
@@ -32,26 +32,34 @@ done
 for n in $(seq $consumers); do start_background "c$n" ./consumer; done
 
 # Whatever belongs to these shells: the tools that they run right now.
-tool_pids() { local shell; for shell in "${DAEMON[@]}"; do pgrep -P "$shell" -x queue-inspect; done; }
+tool_pids() {
+  local shell child children name
+  for shell in "${DAEMON[@]}"; do
+    read -ra children <"/proc/$shell/task/$shell/children"
+    for child in "${children[@]}"; do
+      read -r name <"/proc/$child/comm" && [ "$name" = queue-inspect ] && echo "$child"
+    done
+  done 2>/dev/null
+}
 trouble() {
   local pid stopped=()
   while [ ! -e calm ]; do
     mapfile -t tools < <(tool_pids)
-    [ "${#tools[@]}" -gt 0 ] || continue
+    [ "${#tools[@]}" -gt 0 ] || { sleep 0.02 && continue; }
     pid=${tools[RANDOM % ${#tools[@]}]}
     case $((RANDOM % 3)) in
       0) kill -KILL "$pid" 2>/dev/null ;;
       1) kill -STOP "$pid" 2>/dev/null && stopped+=("$pid") ;;
       2) [ "${#stopped[@]}" -gt 2 ] && { kill -CONT "${stopped[@]}" 2>/dev/null; stopped=(); } ;;
     esac
-    sleep 0.02
+    sleep 0.1
   done
   kill -CONT "${stopped[@]}" 2>/dev/null
   true
 }
 trouble &
 trouble_pid=$!
-sleep "${GW_TEST_SECONDS:-8}"
+sleep "${GW_TEST_SECONDS:-5}"
 touch calm
 wait "$trouble_pid"
 for pid in $(tool_pids); do kill -CONT "$pid" 2>/dev/null; done
