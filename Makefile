@@ -127,13 +127,18 @@ test-programs: $(TEST_PROGRAMS) $(TEST_PRELOADS)
 Q := $(if $(V),,@)
 say = $(if $(V),,@echo "$(1)")
 
-$(BUILD)/obj/%.o: %.cpp | $(GCH)
+# What is missing is said before the compiler fails for want of it.
+$(BUILD)/packages-looked-at: scripts/install-deps
+	@mkdir -p $(@D)
+	@if scripts/install-deps --hint; then touch $@; fi
+
+$(BUILD)/obj/%.o: %.cpp | $(GCH) $(BUILD)/packages-looked-at
 	@mkdir -p $(@D)
 	$(call say,compile $<)
 	$(Q)$(COMPILE) $(USE_PCH) -c -o $@ $<
 
 # Other flags than those it was made with: the compiler takes the header beside it.
-$(BUILD)/pch/std.hpp.gch: scripts/precompiled.hpp
+$(BUILD)/pch/std.hpp.gch: scripts/precompiled.hpp | $(BUILD)/packages-looked-at
 	@mkdir -p $(@D)
 	$(call say,compile $<)
 	$(Q)cp $< $(@:.gch=)
@@ -216,7 +221,7 @@ BUILD_TESTED = $(SUBMAKE) all unit-tests test-programs
 deps: ## install the Debian packages that are missing (root or sudo)
 	@scripts/install-deps check demo
 
-check: ## everything below but crash and powerloss, at most some minutes; T="FILE..." runs only these tests
+check: ## all tests but the long ones (a quarter of an hour at most); T="FILE..." runs only these
 	@scripts/install-deps check
 ifeq ($(T),)
 	@$(SUBMAKE) all test-programs
@@ -307,21 +312,23 @@ ifneq ($(DESTDIR)$(PREFIX),$(subst $() ,,$(DESTDIR)$(PREFIX)))
 endif
 
 install: all ## into DESTDIR/PREFIX (/usr/local); the tree runs from any PREFIX
-	install -d $(sort $(addprefix $(DESTDIR),$(dir $(INSTALLED))))
-	install -m 755 $(TOOLS:%=$(BUILD)/bin/%) $(DESTDIR)$(bindir)
-	$(if $(HELPERS)$(LIBEXEC_SCRIPTS),install -m 755 $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(LIBEXEC_SCRIPTS) $(DESTDIR)$(libexecdir))
-	install -m 644 $(SHIMS:%=$(BUILD)/libexec/gatepost/%) $(DESTDIR)$(libexecdir)
-	ln -sf ../libexec/gatepost/gw-channel-file $(DESTDIR)$(bindir)/gw-channel-file
-	$(foreach page,$(MAN),install -m 644 $(page) $(DESTDIR)$(mandir)/$(page:man/%=%)$(newline))
-	$(foreach file,$(EXAMPLES),install -m $(if $(shell test -x $(file) && echo x),755,644) $(file) $(DESTDIR)$(datadir)/$(file:scripts/%=%)$(newline))
-	sed -i 's|/usr/share/gatepost/|$(datadir)/|' $(addprefix $(DESTDIR)$(datadir)/,$(patsubst scripts/%,%,$(filter %.crontab %.service,$(EXAMPLES))))
-	$(if $(MONITORING),install -m 644 $(MONITORING) $(DESTDIR)$(datadir))
-	$(foreach unit,$(UNITS),sed 's|@bindir@|$(bindir)|; s|@libexecdir@|$(libexecdir)|' $(unit) >$(DESTDIR)$(unit:scripts/systemd/%=$(unitdir)/%)$(newline)\
-	chmod 644 $(DESTDIR)$(unit:scripts/systemd/%=$(unitdir)/%)$(newline))
-	install -m 644 scripts/systemd/gatepost.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/gatepost.conf
-	install -m 644 scripts/systemd/gatepost.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatepost.conf
-	install -m 644 $(TOOLS:%=$(BUILD)/completion/bash/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	install -m 644 $(TOOLS:%=$(BUILD)/completion/zsh/_%) $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	$(Q)install -d $(sort $(addprefix $(DESTDIR),$(dir $(INSTALLED))))
+	$(Q)install -m 755 $(TOOLS:%=$(BUILD)/bin/%) $(DESTDIR)$(bindir)
+	$(if $(HELPERS)$(LIBEXEC_SCRIPTS),$(Q)install -m 755 $(HELPERS:%=$(BUILD)/libexec/gatepost/%) $(LIBEXEC_SCRIPTS) $(DESTDIR)$(libexecdir))
+	$(Q)install -m 644 $(SHIMS:%=$(BUILD)/libexec/gatepost/%) $(DESTDIR)$(libexecdir)
+	$(Q)ln -sf ../libexec/gatepost/gw-channel-file $(DESTDIR)$(bindir)/gw-channel-file
+	$(foreach page,$(MAN),$(Q)install -m 644 $(page) $(DESTDIR)$(mandir)/$(page:man/%=%)$(newline))
+	$(foreach file,$(EXAMPLES),$(Q)install -m $(if $(shell test -x $(file) && echo x),755,644) $(file) $(DESTDIR)$(datadir)/$(file:scripts/%=%)$(newline))
+	$(Q)sed -i 's|/usr/share/gatepost/|$(datadir)/|' $(addprefix $(DESTDIR)$(datadir)/,$(patsubst scripts/%,%,$(filter %.crontab %.service,$(EXAMPLES))))
+	$(if $(MONITORING),$(Q)install -m 644 $(MONITORING) $(DESTDIR)$(datadir))
+	$(foreach unit,$(UNITS),$(Q)sed 's|@bindir@|$(bindir)|; s|@libexecdir@|$(libexecdir)|' $(unit) >$(DESTDIR)$(unit:scripts/systemd/%=$(unitdir)/%)$(newline)\
+	$(Q)chmod 644 $(DESTDIR)$(unit:scripts/systemd/%=$(unitdir)/%)$(newline))
+	$(Q)install -m 644 scripts/systemd/gatepost.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/gatepost.conf
+	$(Q)install -m 644 scripts/systemd/gatepost.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/gatepost.conf
+	$(Q)install -m 644 $(TOOLS:%=$(BUILD)/completion/bash/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(Q)install -m 644 $(TOOLS:%=$(BUILD)/completion/zsh/_%) $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	@echo "installed $(words $(INSTALLED)) files below $(DESTDIR)$(PREFIX): commands in bin, manual (man 7 gatepost), examples in share/gatepost, units, completion"
+	@echo "make uninstall PREFIX=$(PREFIX)$(if $(DESTDIR), DESTDIR=$(DESTDIR)) removes them"
 
 deb: ## dist/gatepost_VERSION_ARCH.deb, by debhelper
 	@scripts/install-deps deb
@@ -331,10 +338,11 @@ deb: ## dist/gatepost_VERSION_ARCH.deb, by debhelper
 # Directories that were empty before are taken away too, but never those of the system.
 OWN_DIRS = $(libexecdir) $(sort $(dir $(EXAMPLES:scripts/%=$(datadir)/%))) $(datadir) $(if $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)),$(sort $(dir $(INSTALLED))))
 uninstall: ## removes what install put there
-	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	$(Q)rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	@for dir in $(addprefix $(DESTDIR),$(OWN_DIRS)); do \
 	  if [ -d "$$dir" ]; then rmdir $(if $(DESTDIR)$(filter-out /usr /usr/local,$(PREFIX)),-p) --ignore-fail-on-non-empty "$$dir"; fi; \
 	done
+	@echo "removed from $(DESTDIR)$(PREFIX)"
 
 clean: ## remove all that was built
 	rm -rf build dist

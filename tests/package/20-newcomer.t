@@ -10,6 +10,8 @@ RUN_TIMEOUT=2700
 need_debian git make
 git -C "$SRC" rev-parse --git-dir >/dev/null 2>&1 || skip_all "this tree is no clone"
 run_ok git clone -q "$SRC" "$CHROOT/root/gatepost"
+run_exit 2 inside make -C /root/gatepost
+like "packages are missing, 'make deps' installs them: g\\+\\+ libcli11-dev " "$err" "a build without the packages says what to do"
 run_ok inside make -C /root/gatepost demo
 like 'nothing|lost|doubled' "$out$err" "the demo says what it has shown"
 # The lines of the README's first use, word for word, in a shell that has only what it says.
