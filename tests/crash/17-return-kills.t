@@ -5,7 +5,7 @@
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-messages=${MESSAGES:-3000}
+messages=${MESSAGES:-1500}
 RANDOM=${SEED:-$$}
 note "SEED=${SEED:-$$}"
 check 'queues are made' queue-inspect -q create Work error Done
