@@ -150,6 +150,9 @@ class Dispatcher {
   void note_failure(Site& site, const Transfer& transfer, const Attempt& attempt, const std::string& reason);
   void ask_policy(TransferPtr transfer, const std::string& reason);
   void settle_final(TransferPtr transfer, Site& site, Settlement& into, OutcomeState state, const std::string& reason, bool gave_up);
+  bool have_error_queues();
+  void settle_later(TransferPtr transfer, Site& site);
+  Message failed_message(const Transfer& transfer, const Site& site, const Outcome& outcome, bool gave_up);
   void note_answer(Site& site, const Transfer& transfer);
   const Destination& errors_of(size_t site) const;
   void commit(Settlement& settlement);

@@ -247,6 +247,51 @@ std::optional<Outcome> Dispatcher::known_outcome(const std::string& id, const st
   return found ? *found : std::nullopt;
 }
 
+/// False, and told: they cannot be made now.
+bool Dispatcher::have_error_queues() {
+  auto opened = open_error_queues();
+  if (opened && errors_.queue) return true;
+  event(Level::error, "error-queue-missing",
+        {{"queue", settings_->error_queue}, {"reason", opened ? "there is no room for it" : opened.error().text}});
+  return false;
+}
+
+/// What the attempt has come to cannot be stored: it counts as not made.
+void Dispatcher::settle_later(TransferPtr transfer, Site& site) {
+  site.paused_until_ms = monotonic_ms() + commit_trouble_pause_ms;
+  const uint64_t seq = transfer->claim.seq();
+  settle_unsent(std::move(transfer));
+  if (job_.mode != ForwardJob::Mode::once) return;
+  site.listed.forget(seq);
+  left_over_ = true;
+}
+
+/// As it goes into the error queue.
+Message Dispatcher::failed_message(const Transfer& transfer, const Site& site, const Outcome& outcome, bool gave_up) {
+  const Message& message = transfer.claim.message();
+  const Target& target = *transfer.target;
+  const std::string endpoint =
+      settings_->endpoint.empty() ? std::string(message.headers.get(header::originating_endpoint)) : settings_->endpoint;
+  // What was on its way to a machine goes nowhere but there.
+  const std::string queue = endpoint.empty() || site.is_machine() ? outbox_of_site(site.key) : endpoint + ".gateway";
+  const std::string how = target.carrier == Target::Carrier::program ? "gw-channel-" + target.type + " send " : "POST ";
+  const std::string where = site.is_machine() ? "machine " + site.key.substr(1) : "site " + site.key;
+  Failure failure;
+  failure.failed_queue = queue + "@" + root_.machine();
+  failure.exception_type = gave_up ? "Gatepost.GivenUp" : !transfer.answer.answered() ? "Gatepost.NoAnswer" : "Gatepost.TransferFailed";
+  failure.message = outcome.reason;
+  failure.stack_trace = "at " + how + target.url + "\n" + where + ", attempt " + std::to_string(outcome.attempts);
+  failure.source = "gw-send";
+  failure.processing_endpoint = endpoint;
+  failure.processing_machine = root_.machine();
+  failure.at_us = now_us();
+  Message failed = message;
+  if (const auto last = known_outcome(outcome.id, site.key); transfer.claim.info().failures > 0 && last)
+    failed.headers.set(header::retries_timestamp, format_nsb_time(last->since_ms * 1000));
+  add_failure_headers(failed.headers, failure);
+  return failed;
+}
+
 /// Leaves the outbox for good.
 void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into, OutcomeState state, const std::string& reason,
                               bool gave_up) {
@@ -263,34 +308,13 @@ void Dispatcher::settle_final(TransferPtr transfer, Site& site, Settlement& into
   outcome.status = answer.status;
   outcome.reason = gave_up ? "given up after " + human_duration(settings_->policy.give_up_after_ms) + (reason.empty() ? "" : ": " + reason)
                            : reason;
-  std::optional<Message> for_error_queue;
+  std::optional<Message> failed;
   if (state == OutcomeState::failed) {
-    if (auto opened = open_error_queues(); !opened || !errors_.queue) {
-      site.paused_until_ms = monotonic_ms() + commit_trouble_pause_ms;
-      return settle_unsent(std::move(transfer));
-    }
-    Failure failure;
-    const std::string& endpoint =
-        settings_->endpoint.empty() ? std::string(message.headers.get(header::originating_endpoint)) : settings_->endpoint;
-    // What was on its way to a machine goes nowhere but there.
-    const std::string queue = endpoint.empty() || site.is_machine() ? outbox_of_site(site.key) : endpoint + ".gateway";
-    failure.failed_queue = queue + "@" + root_.machine();
-    failure.exception_type = gave_up ? "Gatepost.GivenUp" : !answer.answered() ? "Gatepost.NoAnswer" : "Gatepost.TransferFailed";
-    failure.message = outcome.reason;
-    const bool by_program = transfer->target->carrier == Target::Carrier::program;
-    failure.stack_trace = "at " + (by_program ? "gw-channel-" + transfer->target->type + " send " : "POST ") + transfer->target->url + (site.is_machine() ? "\nmachine " : "\nsite ") + (site.is_machine() ? site.key.substr(1) : site.key) + ", attempt " + std::to_string(outcome.attempts);
-    failure.source = "gw-send";
-    failure.processing_endpoint = endpoint;
-    failure.processing_machine = root_.machine();
-    failure.at_us = now_us();
-    Message failed = message;
-    if (const auto last = known_outcome(outcome.id, site.key); info.failures > 0 && last)
-      failed.headers.set(header::retries_timestamp, format_nsb_time(last->since_ms * 1000));
-    add_failure_headers(failed.headers, failure);
-    for_error_queue = std::move(failed);
+    if (!have_error_queues()) return settle_later(std::move(transfer), site);
+    failed = failed_message(*transfer, site, outcome, gave_up);
   }
   site.unanswered.erase(info.seq);
-  into.add(std::move(transfer->claim), std::move(outcome), site.number, {}, std::move(for_error_queue));
+  into.add(std::move(transfer->claim), std::move(outcome), site.number, {}, std::move(failed));
 }
 
 /// False: the store is broken, nothing may be acked.
