@@ -128,7 +128,7 @@ void SchemaReader::read_endpoint(const XmlNode& node) {
     }
     any = true;
     auto instance = read_instance(child, endpoint);
-    if (instance && addresses_.insert(endpoint + "\n" + instance->address).second)
+    if (instance && addresses_.insert(endpoint + "\n" + instance->queue + "@" + to_lower(instance->address.substr(instance->queue.size() + 1))).second)
       endpoints_[place->second].instances.push_back(*std::move(instance));
   }
   if (!any) faults_.add_at(node.offset, "The element 'endpoint' has incomplete content. List of possible elements expected: 'instance'.");
@@ -173,6 +173,11 @@ size_t absent(const std::vector<Instance>& these, const std::vector<Instance>& t
 }
 
 }  // namespace
+
+bool same_address(std::string_view a, std::string_view b) {
+  const size_t at = std::min(a.find('@'), a.size());
+  return a.size() == b.size() && a.substr(0, at) == b.substr(0, at) && (a == b || to_lower(a.substr(at)) == to_lower(b.substr(at)));
+}
 
 bool is_this_machine(std::string_view machine, std::string_view this_machine) {
   const std::string lower = to_lower(machine);
@@ -232,7 +237,7 @@ const std::vector<Instance>& InstanceTable::instances(std::string_view endpoint)
 const Instance* InstanceTable::find_address(std::string_view address) const {
   for (const EndpointInstances& endpoint : endpoints_)
     for (const Instance& instance : endpoint.instances)
-      if (instance.address == address) return &instance;
+      if (same_address(instance.address, address)) return &instance;
   return nullptr;
 }
 

@@ -35,6 +35,9 @@ struct MapWarning {
 /// Is it this machine: empty, '.', localhost, a loopback address, or its name in any case?
 bool is_this_machine(std::string_view machine, std::string_view this_machine);
 
+/// Do QUEUE@MACHINE and QUEUE@MACHINE mean the same queue? Names of machines count without regard to case.
+bool same_address(std::string_view a, std::string_view b);
+
 class InstanceTable {
  public:
   enum class Schema { strict, loose };

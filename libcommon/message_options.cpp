@@ -451,10 +451,10 @@ Result<void> MessageSource::Impl::run_directory() {
 Result<void> MessageSource::Impl::follow_directory(int watch) {
   bool refused = false;
   while (!Signals::stop_requested()) {
-    auto sent = send_directory();
-    if (!sent && sent.error().code != ExitCode::not_now) return sent;
-    if (!sent && !std::exchange(refused, true)) event(Level::warn, "files-wait", {{"path", options.from_dir}, {"reason", sent.error().text}});
-    if (sent && std::exchange(refused, false)) event(Level::info, "files-sent", {{"path", options.from_dir}});
+    auto went = send_directory();
+    if (!went && went.error().code != ExitCode::not_now) return went;
+    if (!went && !std::exchange(refused, true)) event(Level::warn, "files-wait", {{"path", options.from_dir}, {"reason", went.error().text}});
+    if (went && std::exchange(refused, false)) event(Level::info, "files-sent", {{"path", options.from_dir}});
     GW_TRY(wait_for_files(watch, refused ? refused_ms : -1));
   }
   return {};

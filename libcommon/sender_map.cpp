@@ -239,7 +239,7 @@ Result<void> SenderMap::retire(const std::string& name) {
       // Also where an endpoint is that is not in the map any more.
       const std::vector<Instance>& now = instances_.instances(endpoint.name);
       for (const Instance& instance : endpoint.instances) {
-        auto same = [&](const Instance& i) { return i.address == instance.address; };
+        auto same = [&](const Instance& i) { return same_address(i.address, instance.address); };
         if (std::none_of(now.begin(), now.end(), same)) GW_TRY(tell_left(instance, senders));
       }
     }

@@ -164,6 +164,8 @@ run_ok instance-map add --map empty.xml Sales@vm1
 check "what is there is not added again" cmp empty.xml same.xml
 run_ok instance-map add -n --map empty.xml Sales@vm5
 check "-n changes nothing" cmp empty.xml same.xml
+run_ok instance-map add --map empty.xml Sales@VM1
+check "in another case it is the same machine" cmp empty.xml same.xml
 run_exit 1 instance-map remove --map empty.xml Sales@vm7
 like "'Sales@vm7' is not in 'empty.xml'; did you mean 'Sales@vm1'" "$err"
 run_ok instance-map remove Sales@vm1 --map conf/instance-mapping.xml

@@ -30,13 +30,15 @@ std::string in_endpoint(const std::string& instances) { return "<endpoints><endp
 TEST_CASE("instance table: addresses") {
   auto table = strict(in_endpoint("<instance/><instance machine='vm1'/><instance queue='Q'/><instance discriminator='2'/>"
                                   "<instance queue='Q' discriminator='2' machine='vm1'/><instance machine='LocalHost'/><instance machine='.'/>"
-                                  "<instance machine='127.0.0.1'/><instance machine='HERE'/><instance machine='vm1'/>"));
+                                  "<instance machine='127.0.0.1'/><instance machine='HERE'/><instance machine='vm1'/><instance machine='VM1'/>"));
   REQUIRE(table.has_value());
   CHECK(addresses(*table, "A") == "A@here A@vm1 Q@here A-2@here Q-2@vm1");
   CHECK(addresses(*table, "a") == "a@here");  // names are compared exactly; what is not in the map is here
   CHECK(table->find("a") == nullptr);
   CHECK(table->find_address("Q-2@vm1")->discriminator == "2");
   CHECK(table->find_address("Q-2@vm2") == nullptr);
+  CHECK(table->find_address("Q-2@VM1") == table->find_address("Q-2@vm1"));  // a machine's name counts without regard to case
+  CHECK(table->find_address("q-2@vm1") == nullptr);
   CHECK(strict("<endpoints/>").has_value());
   CHECK(strict("<endpoints></endpoints>").has_value());
 }

@@ -121,6 +121,22 @@ TEST_CASE("sender map: while somebody uses the old map, nobody is told") {
   CHECK(place.types("Sales") == "");
 }
 
+TEST_CASE("sender map: a machine that is written in another case has not left") {
+  Place place;
+  place.map("<instance/><instance machine='VM2'/>");
+  auto map = place.open();
+  Headers headers;
+  REQUIRE(map->stamp("Sales", headers));
+  headers.set(header::destination_queue, "Sales");
+  map.reset();
+  place.map("<instance/><instance machine='vm2'/>");
+  place.open();
+  CHECK(place.types("machine.vm2") == "none");
+  std::vector<UniqueFd> uses;
+  CHECK_FALSE(*told_again(*place.root, "machine.VM2", headers, uses));
+  CHECK(uses.empty());
+}
+
 TEST_CASE("sender map: another machine is told through its outbox") {
   Place place;
   place.map("<instance/><instance machine='vm2'/>");

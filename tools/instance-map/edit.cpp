@@ -154,7 +154,7 @@ Result<std::optional<std::string>> with_instance(const MapText& map, const std::
     if (attribute_of(node, "name") != endpoint) continue;
     into = &node;
     for (const XmlNode& child : node.children)
-      if (address_of(child, endpoint, map.this_machine) == address) return std::optional<std::string>();
+      if (same_address(address_of(child, endpoint, map.this_machine), address)) return std::optional<std::string>();
   }
   if (into) insert_behind(text, element_span(text, *last_element(*into)), instance);
   else append_endpoint(text, root, endpoint, instance);
@@ -168,7 +168,7 @@ Result<std::optional<std::string>> without_instance(const MapText& map, const st
   for (const XmlNode& endpoint : root.children) {
     std::vector<XmlSpan> here;
     for (const XmlNode& child : endpoint.children)
-      if (address_of(child, attribute_of(endpoint, "name"), map.this_machine) == address) here.push_back(element_span(map.text, child));
+      if (same_address(address_of(child, attribute_of(endpoint, "name"), map.this_machine), address)) here.push_back(element_span(map.text, child));
     if (!here.empty() && here.size() == endpoint.children.size()) here = {element_span(map.text, endpoint)};
     cuts.insert(cuts.end(), here.begin(), here.end());
   }
