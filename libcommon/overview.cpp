@@ -106,11 +106,14 @@ Result<void> Observer::look_at_queues(Overview& overview) {
   for (auto& [name, remembered] : queues_) remembered.seen = false;
   for (const std::string& name : names) {
     auto queue = root_.queue(name);
-    if (!queue) continue;  // removed in between
-    GW_TRY_ASSIGN(QueueStatus status, queue->status());
-    add_final_failures(root_.path(), status);
+    auto status = queue ? queue->status() : Result<QueueStatus>(queue.error());
+    if (!status) {
+      if (status.error().code != ExitCode::no_input) overview.unreadable.push_back(status.error().text);  // else it was removed in between
+      continue;
+    }
+    add_final_failures(root_.path(), *status);
     QueueView& view = overview.queues.emplace_back();
-    view.status = std::move(status);
+    view.status = *std::move(status);
     remember(view, monotonic_ms());
   }
   std::erase_if(queues_, [](const auto& entry) { return !entry.second.seen; });

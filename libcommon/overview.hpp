@@ -63,6 +63,7 @@ struct Overview {
   std::vector<WorkerView> workers;
   std::vector<FailureView> failures;
   std::vector<FailuresLeftOut> left_out;
+  std::vector<std::string> unreadable;  ///< queues that are left out, and why
   std::string config_error;  ///< why the sites are those of an older configuration
   const QueueView* find(std::string_view queue) const;
 };

@@ -35,16 +35,14 @@ Result<void> look_in(Root& root, const Queue& queue, const std::string& id, std:
   return {};
 }
 
-Result<std::vector<LiveCopy>> find_copies(Root& root, const std::string& id) {
-  std::vector<LiveCopy> copies;
+Result<void> find_copies(Root& root, Story& story) {
   GW_TRY_ASSIGN(auto names, root.list_queues());
   for (const std::string& name : names) {
     auto queue = root.queue(name);
-    if (!queue && queue.error().code == ExitCode::no_input) continue;  // removed meanwhile
-    if (!queue) return std::move(queue).error();
-    GW_TRY(look_in(root, *queue, id, copies));
+    auto looked = queue ? look_in(root, *queue, story.id, story.copies) : Result<void>(queue.error());
+    if (!looked && looked.error().code != ExitCode::no_input) story.unreadable.push_back(looked.error().text);  // else it was removed meanwhile
   }
-  return copies;
+  return {};
 }
 
 std::string place_of(const LiveCopy& copy) {
@@ -200,7 +198,7 @@ Result<Story> tell_story(Root& root, const std::string& id) {
       story.children.push_back(std::move(record));
   }));
   story.journal_since_ms = journal_since_ms(root.path());
-  GW_TRY_ASSIGN(story.copies, find_copies(root, id));
+  GW_TRY(find_copies(root, story));
   for (const LiveCopy& copy : story.copies) add_copy(copy, root.machine(), story.events);
   // Their store, if there is one; a damaged one is no reason to tell nothing.
   if (auto store = OutcomeStore::open(root.path(), false))

@@ -27,6 +27,7 @@ struct Story {
   std::vector<JournalRecord> children;  ///< `stored` of messages that were sent on its account
   std::vector<LiveCopy> copies;
   std::optional<int64_t> journal_since_ms;
+  std::vector<std::string> unreadable;  ///< queues in which nobody can look for it, and why
   bool known() const { return !events.empty() || !copies.empty(); }
 };
 

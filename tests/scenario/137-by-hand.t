@@ -142,6 +142,25 @@ else
   skip 7 'no strace here, or not allowed'
 fi
 
+# --- a queue that cannot be read hides no other -------------------------------------------------------------------------------------
+run_ok queue-inspect create Broken
+head -c 8192 /dev/zero >root/queues/Broken/meta
+run_exit 71 queue-inspect list
+like "Broken/meta' is not the description of a queue" "$err"
+like '^Sales ' "$out"
+run_exit 71 queue-inspect list --json
+check 'the others are told' [ "$(wc -l <<<"$out")" -gt 3 ]
+run_exit 71 queue-inspect metrics
+like '^gatepost_queue_messages\{queue="Sales"' "$out"
+run_exit 1 queue-inspect trace moved
+like 'Broken' "$err"
+like '^moved: ' "$out"
+start_background watch queue-inspect watch --interval 200ms
+wait_until 10 grep -q "Z unreadable .*Broken" watch.out
+check 'watch tells of the others' grep -q ' queue Long ' watch.out
+stop_daemon watch
+rm -r root/queues/Broken
+
 # --- imports stand in the journal -------------------------------------------------------------------------------------------------
 run_ok put x Jobs --id carried
 queue-inspect export Jobs carried >one.tar

@@ -41,42 +41,32 @@ void print_root(const Root& root, const CommonOptions& common) {
   }
 }
 
-Result<std::vector<QueueStatus>> all_status(Root& root, bool json) {
-  GW_TRY(root.recover_dead_owners());
-  GW_TRY_ASSIGN(auto names, root.list_queues());
-  std::vector<QueueStatus> all;
-  for (const std::string& name : names) {
-    auto queue = root.queue(name);
-    if (!queue && queue.error().code == ExitCode::no_input) continue;  // removed meanwhile
-    if (!queue) return std::move(queue).error();
-    GW_TRY_ASSIGN(QueueStatus status, queue->status());
-    if (json) add_final_failures(root.path(), status);
-    all.push_back(std::move(status));
-  }
-  return all;
-}
-
 Result<ExitCode> list_queues(Root& root, const Limits& limits, const CommonOptions& common) {
-  GW_TRY_ASSIGN(auto all, all_status(root, common.json));
+  GW_TRY_ASSIGN(AllStatus status, status_of_all(root));
+  auto& all = status.queues;
   bool disk_low = limits.min_free_bytes && root.free_bytes() < *limits.min_free_bytes;
-  if (limits.given()) std::erase_if(all, [&](const QueueStatus& status) { return !exceeds(status, limits); });
+  if (limits.given()) std::erase_if(all, [&](const QueueStatus& one) { return !exceeds(one, limits); });
   bool alarm = disk_low || (limits.given() && !all.empty());
+  const ExitCode code = status.code != ExitCode::ok ? status.code : alarm ? ExitCode::no : ExitCode::ok;
   if (common.json) {
     if (disk_low) print_root(root, common);
-    for (const QueueStatus& status : all) out(queue_json(status, root.machine(), now_ms()).str() + "\n");
-    return alarm ? ExitCode::no : ExitCode::ok;
+    for (QueueStatus& one : all) {
+      add_final_failures(root.path(), one);
+      out(queue_json(one, root.machine(), now_ms()).str() + "\n");
+    }
+    return code;
   }
-  if (limits.given() && !alarm) return ExitCode::ok;
+  if (limits.given() && !alarm) return code;
   print_root(root, common);
-  if (limits.given() && all.empty()) return ExitCode::no;
+  if (limits.given() && all.empty()) return code;
   using A = Table::Align;
   Table table({{"QUEUE"}, {"READY", A::right}, {"CLAIMED", A::right}, {"DEFERRED", A::right}, {"OLDEST", A::right}, {"DISK", A::right}, {"FLAGS"}}, out,
               titles_of(common));
-  for (const QueueStatus& status : all)
-    table.row({status.name, std::to_string(status.ready), std::to_string(status.claimed), std::to_string(status.deferred),
-               age_text(status.oldest_put_at_ms), human_size(status.disk_bytes), flags_text(status)});
+  for (const QueueStatus& one : all)
+    table.row({one.name, std::to_string(one.ready), std::to_string(one.claimed), std::to_string(one.deferred), age_text(one.oldest_put_at_ms),
+               human_size(one.disk_bytes), flags_text(one)});
   table.flush();
-  return alarm ? ExitCode::no : ExitCode::ok;
+  return code;
 }
 
 // --- one queue's messages -----------------------------------------------------------------------------------------------------

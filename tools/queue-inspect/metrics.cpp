@@ -102,14 +102,8 @@ Result<void> print_workers(MetricsText& text, Root& root) {
 Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
   GW_TRY_ASSIGN(auto root, open_root(common, false));
   end_when_nobody_reads();
-  GW_TRY(root->recover_dead_owners());
-  GW_TRY_ASSIGN(auto names, root->list_queues());
-  std::vector<QueueStatus> all;
-  for (const std::string& name : names)
-    if (auto queue = root->queue(name)) {
-      GW_TRY_ASSIGN(QueueStatus status, queue->status());
-      all.push_back(std::move(status));
-    }
+  GW_TRY_ASSIGN(AllStatus status, status_of_all(*root));
+  const std::vector<QueueStatus>& all = status.queues;
   std::vector<HandlingSummary> handled;
   for (const QueueStatus& s : all) {
     GW_TRY_ASSIGN(auto summary, read_handling_times(root->path(), s.name));
@@ -123,7 +117,7 @@ Result<ExitCode> metrics(const Options&, const CommonOptions& common) {
   text.family("gatepost_disk_free_bytes", Kind::gauge, "Free space on the disk of the root.");
   text.sample({}, root->free_bytes());
   out(text.str());
-  return ExitCode::ok;
+  return status.code;
 }
 
 }  // namespace gw::inspect

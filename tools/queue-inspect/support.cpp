@@ -35,6 +35,24 @@ Result<Queue> open_settled_queue(Root& root, const std::string& name) {
   return queue;
 }
 
+Result<AllStatus> status_of_all(Root& root) {
+  AllStatus all;
+  GW_TRY(root.recover_dead_owners());
+  GW_TRY_ASSIGN(auto names, root.list_queues());
+  for (const std::string& name : names) {
+    auto queue = root.queue(name);
+    auto status = queue ? queue->status() : Result<QueueStatus>(queue.error());
+    if (!status && status.error().code == ExitCode::no_input) continue;  // removed meanwhile
+    if (status) {
+      all.queues.push_back(*std::move(status));
+    } else {
+      print_error(status.error().text);
+      all.code = status.error().code;
+    }
+  }
+  return all;
+}
+
 Result<Queue> create_configured(Root& root, const std::string& name, const CommonOptions& common) {
   auto there = root.queue(name);
   if (there || there.error().code != ExitCode::no_input) return there;

@@ -14,6 +14,13 @@ namespace gw::inspect {
 Result<Queue> open_queue(Root& root, const std::string& name);
 /// The same, after what dead processes held has been given back: for commands that look at claims.
 Result<Queue> open_settled_queue(Root& root, const std::string& name);
+/// All queues, after what dead processes held has been given back. One that cannot be read hides no other: it is told on stderr, and
+/// `code` says what kind of error it was.
+struct AllStatus {
+  std::vector<QueueStatus> queues;
+  ExitCode code = ExitCode::ok;
+};
+Result<AllStatus> status_of_all(Root& root);
 /// As Root::create_queue, with the limits that the configuration file has for this name. An existing queue stays as it is.
 Result<Queue> create_configured(Root& root, const std::string& name, const CommonOptions& common);
 /// usage unless the words before the selection are all there: "QUEUE is missing".

@@ -74,6 +74,8 @@ Result<ExitCode> trace(const Options& options, const CommonOptions& common) {
   bool all = true, first = true;
   for (const std::string& id : ids) {
     GW_TRY_ASSIGN(Story story, tell_story(*root, id));
+    for (const std::string& why : story.unreadable) print_error("nobody can look for it there: " + why);
+    all &= story.unreadable.empty();
     if (remote) all &= remote->add_to(story);
     if (!story.known()) {
       all = false;

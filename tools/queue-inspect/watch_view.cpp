@@ -148,6 +148,7 @@ std::vector<std::string> watch_screen(const Overview& now, const ScreenLook& loo
   };
   add("Gatepost  machine " + now.machine + "  free " + human_size(now.free_bytes) + "  " + format_rfc3339(now.at_ms).substr(11, 8) + "Z  root " + now.root, bold);
   if (!now.config_error.empty()) add("configuration: " + now.config_error, red);
+  for (const std::string& why : now.unreadable) add(why, red);
   std::vector<Section> sections{queues_section(now, look.charset)};
   if (!now.sites.empty()) sections.push_back(sites_section(now));
   if (!now.workers.empty()) sections.push_back(workers_section(now));
@@ -171,6 +172,7 @@ std::string watch_lines(const Overview& now) {
   const std::string at = format_rfc3339(now.at_ms);
   std::string text = at + " root free=" + human_size(now.free_bytes) + " queues=" + std::to_string(now.queues.size()) +
                      (now.sites.empty() ? "" : now.forwarders.empty() ? " forwarder=none" : " forwarder=" + std::to_string(now.forwarders[0].pid)) + "\n";
+  for (const std::string& why : now.unreadable) text += at + " unreadable " + printable(why) + "\n";
   for (const QueueView& queue : now.queues) {
     if (at_rest(queue)) continue;
     const QueueStatus& s = queue.status;
@@ -195,6 +197,7 @@ std::string watch_json(const Overview& now) {
   JsonObject root;
   root.add("root", now.root).add("machine", now.machine).add("free_bytes", now.free_bytes);
   if (!now.config_error.empty()) root.add("config_error", now.config_error);
+  if (!now.unreadable.empty()) root.add("unreadable", now.unreadable);
   std::string text = joined(head("root"), root);
   for (const QueueView& queue : now.queues) {
     JsonObject object = queue_json(queue.status, now.machine, now.at_ms);

@@ -23,6 +23,7 @@ std::string document(const View& view, const Page& page) {
   out.tag("</time> UTC <span id=\"live\" role=\"status\"></span></p>\n</header>\n<main id=\"main\" tabindex=\"-1\">\n");
   if (!now.config_error.empty())
     out.tag("<p class=\"notice bad\">The configuration cannot be used; sites are those of an older one: ").text(now.config_error).tag("</p>\n");
+  for (const std::string& why : now.unreadable) out.tag("<p class=\"notice bad\">").text(why).tag("</p>\n");
   out.add(page.body).tag("\n</main>\n<footer>Read-only. Commands are to be copied into a shell on <b>").text(now.machine).tag("</b>.</footer>\n</body>\n</html>\n");
   return out.str();
 }
