@@ -18,6 +18,7 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 
 #include "config.hpp"
@@ -218,6 +219,10 @@ int tool_main(int argc, char** argv, const Tool& tool) {
   } catch (const std::bad_alloc&) {
     print_error("out of memory");
     return as_int(ExitCode::system);
+  } catch (const std::system_error& refused) {  // a thread that could not be started
+    const bool passing = refused.code() == std::errc::resource_unavailable_try_again;
+    print_error(std::string("start a thread: ") + refused.what());
+    return as_int(passing ? ExitCode::not_now : ExitCode::system);
   } catch (const std::exception& bug) {
     print_error(std::string("bug: unexpected exception: ") + bug.what());
     return as_int(ExitCode::bug);

@@ -111,7 +111,7 @@ Result<Root::CheckReport> RootImpl::check(bool repair, const std::function<void(
     bool repaired = false;
     if (leftover && repair) {
       if (auto dir = open_beneath(queues_.get(), file, O_RDONLY | O_DIRECTORY, 0, shown("queues/" + file)); dir) {
-        for (auto& inner : list_dir(dir->get())) unlinkat(dir->get(), inner.c_str(), 0);
+        empty_dir(dir->get());
         repaired = unlinkat(queues_.get(), file.c_str(), AT_REMOVEDIR) == 0;
       }
     }

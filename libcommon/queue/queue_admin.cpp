@@ -203,7 +203,7 @@ Result<void> QueueImpl::remove(bool force) {
     GW_TRY(rename_at(root_.queues_dir(), name_, gone, shown("")));
     shared().removed.store(1);
     GW_TRY(sync_file(root_.queues_dir(), root_.path() + "/queues"));
-    for (auto& file : list_dir(dir_.get())) unlinkat(dir_.get(), file.c_str(), 0);
+    empty_dir(dir_.get());  // with what was set aside in it
     unlinkat(root_.queues_dir(), gone.c_str(), AT_REMOVEDIR);
     for (auto& [owned, expires_at_ms] : files) root_.drop_files(owned, expires_at_ms, true);
     return {};

@@ -213,6 +213,16 @@ std::vector<std::string> list_dir(int dir, bool directories_only) {
   return names;
 }
 
+void empty_dir(int dir) {
+  for (const std::string& name : list_dir(dir)) {
+    if (unlinkat(dir, name.c_str(), 0) == 0 || (errno != EISDIR && errno != EPERM)) continue;
+    UniqueFd inner(openat(dir, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!inner) continue;
+    for (const std::string& file : list_dir(inner.get())) unlinkat(inner.get(), file.c_str(), 0);
+    unlinkat(dir, name.c_str(), AT_REMOVEDIR);
+  }
+}
+
 uint64_t random_u64() {
   uint64_t x = 0;
   while (getrandom(&x, sizeof x, 0) != static_cast<ssize_t>(sizeof x)) {

@@ -95,6 +95,7 @@ Result<uint64_t> file_size(int fd, const std::string& shown);
 Result<void> rename_at(int dir, const std::string& from, const std::string& to, const std::string& shown);
 Result<void> make_dir(int dir, const std::string& name, Modes modes, const std::string& shown);  // EEXIST is fine
 std::vector<std::string> list_dir(int dir, bool directories_only = false);  // without . and ..
+void empty_dir(int dir);  // of files, and of directories that hold nothing but files; what cannot be removed stays
 
 uint64_t random_u64();
 /// Deallocates; best effort.

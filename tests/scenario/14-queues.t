@@ -29,6 +29,16 @@ run_ok queue-inspect remove Sales --force
 run_exit 66 queue-inspect take Sales
 run_exit 66 queue-inspect remove Sales
 run_ok queue-inspect remove a_b
+# What was set aside in a queue goes with it; what a killed remove has left of that, too.
+queue-inspect create damaged
+mkdir "$GW_ROOT/queues/damaged/bad"
+echo torn >"$GW_ROOT/queues/damaged/bad/0000000000000001-64.bad"
+run_ok queue-inspect remove damaged --force
+mkdir -p "$GW_ROOT/queues/.gone-17/bad"
+echo torn >"$GW_ROOT/queues/.gone-17/bad/0000000000000001-64.bad"
+run_ok queue-inspect check --repair
+run_ok queue-inspect check
+check_not 'nothing is left of them' compgen -G "$GW_ROOT/queues/.gone-*"
 run_ok queue-inspect create Sales
 run_exit 1 queue-inspect take Sales
 run_ok put Sales first

@@ -45,6 +45,19 @@ stop_daemon A
 same 'bad good' "$(sort ran | paste -sd' ')" 'they are made anew, and no handler runs twice for that'
 like 'warn queue-made-anew queue=aud' "$(cat A.err)"
 
+# --- the error queue takes nothing: what fails waits, and nothing waits behind it -----------------------------------------------------------------
+queue-inspect hold error --puts
+start_daemon B distributor worker --queue Q --retries 0 --immediate-retries 0 -- sh -c 'cat >>ran2; echo >>ran2; ! grep -q bad "$GW_BODY_FILE"'
+send Q bad --id bad2
+send Q good
+ran_good() { grep -qx good ran2; }
+wait_until 5 ran_good
+failed_later() { queue-inspect list Q --json | grep -q '"id":"bad2","state":"deferred".*"attempts":1'; }
+wait_until 5 failed_later
+stop_daemon B
+queue-inspect release error
+run_ok queue-inspect purge Q --all
+
 # --- workers without a distributor can be seen, all of a queue together ------------------------------------------------------------------------
 start_daemon P distributor worker --queue Q --capacity 2 -- sh -c 'while [ ! -e go ]; do sleep 0.05; done'
 start_daemon R distributor worker --queue Q --capacity 3 -- sh -c 'while [ ! -e go ]; do sleep 0.05; done'
@@ -93,6 +106,11 @@ start_daemon F distributor run --endpoint F --error-queue Ferrors
 run_ok queue-inspect remove Ferrors
 send F.distributor.control hello
 wait_until 5 held_by Ferrors 1
+queue-inspect hold Ferrors --puts
+send F.distributor.control hello
+send F work
+run_ok timeout 10 distributor worker --master F --drain -- cat
+same work "$out" 'a foreign message that goes nowhere does not stop the others'
 stop_daemon F
 
 # --- who stops is not called dead; who is killed is ------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ constexpr size_t loose_changes_max = 800;   // of those that may wait for the ne
 constexpr size_t targets_max = transaction_targets_max - 100;
 constexpr size_t lease_changes = 3;         // what telling a worker its lease takes: the message, and its record anew
 constexpr int64_t pause_ms = 1000, vanished_pause_ms = 50;
+constexpr int64_t aside_again_ms = 10'000;  // what is foreign and could not be set aside
 
 }  // namespace
 
@@ -107,7 +108,7 @@ Result<void> HandOver::apply_controls(Turn& turn) {
     if (size > changes_soft_max) break;  // the rest is given back and comes next
     auto control = parse_control(claim.message());
     if (!control) {
-      foreign_control(turn, std::move(claim), control.error().text);
+      GW_TRY(set_aside(std::move(claim), control.error().text));
       continue;
     }
     size += control->hand_outs.size() + (control->kind == Kind::returned ? control->capacity : worker_capacity_max / 4) + 1;
@@ -115,6 +116,31 @@ Result<void> HandOver::apply_controls(Turn& turn) {
     turn.transaction.ack(std::move(claim));
     ++turn.controls;
   }
+  return {};
+}
+
+// A commit of its own: while the error queue takes nothing, what lies behind it goes on.
+Result<void> HandOver::set_aside(Claim&& claim, const std::string& why) {
+  const uint64_t seq = claim.seq();
+  Turn aside;
+  foreign_control(aside, std::move(claim), why);
+  auto done = root_.commit(std::move(aside.transaction));
+  if (!done && !may_be_over_soon(done.error())) return std::move(done).error();
+  if (done) {
+    for (auto& say : aside.said) say();
+    return {};
+  }
+  // Somebody has removed it: it is made anew, and serves the next time.
+  const bool removed = done.error().code == ExitCode::no_input && errors_.remote_queue.empty();
+  if (removed) {
+    GW_TRY_ASSIGN(errors_.queue, root_.create_queue(errors_.queue.name()));
+  }
+  event(Level::warn, "refused", {{"endpoint", settings_.endpoint}, {"reason", done.error().text}});
+  GW_TRY_ASSIGN(auto again, ledger_.control().claim_seq(seq));
+  if (!again) return {};
+  Transaction later;
+  later.defer(*std::move(again), Defer{now_ms() + (removed ? pause_ms : aside_again_ms), false});
+  GW_TRY(root_.commit(std::move(later)));
   return {};
 }
 
@@ -375,10 +401,6 @@ Result<bool> HandOver::refused(Turn& turn, Error&& error) {
   turn.transaction = {};  // what it claimed is free again
   const bool for_now = may_be_over_soon(error);
   if (!for_now) return std::move(error);
-  // Foreign messages must not stop everything because somebody has removed the queue that they go to.
-  if (error.code == ExitCode::no_input && errors_.remote_queue.empty()) {
-    GW_TRY_ASSIGN(errors_.queue, root_.create_queue(errors_.queue.name()));
-  }
   const bool alone = turn.works <= 1 && turn.controls == 0 && !turn.last_worker.empty();
   if (alone && error.code == ExitCode::bad_data) {
     GW_TRY(reload());
@@ -404,7 +426,11 @@ Result<void> HandOver::reject_work(uint64_t seq, const std::string& why) {
   if (!claim) return {};
   Turn turn;
   foreign_control(turn, *std::move(claim), why);
-  GW_TRY(root_.commit(std::move(turn.transaction)));
+  if (auto done = root_.commit(std::move(turn.transaction)); !done) {
+    if (!may_be_over_soon(done.error())) return std::move(done).error();
+    pause(done.error());
+    return {};
+  }
   for (auto& say : turn.said) say();
   return {};
 }

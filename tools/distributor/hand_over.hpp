@@ -65,6 +65,7 @@ class HandOver {
   void apply_returned(Turn& turn, const ControlMessage& control);
   void apply_heartbeat(Turn& turn, const ControlMessage& control, int64_t put_at_ms);
   void apply_operator(Turn& turn, const ControlMessage& control);
+  Result<void> set_aside(Claim&& claim, const std::string& why);
   void foreign_control(Turn& turn, Claim&& claim, const std::string& why);
   Result<void> hand_out(Turn& turn);
   Result<bool> commit(Turn& turn);

@@ -15,6 +15,7 @@ namespace {
 using Verdict = AttemptEnd::Verdict;
 
 constexpr size_t together_max = worker_capacity_max;
+constexpr int64_t refused_again_ms = 10'000;
 
 std::string_view without_line_end(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
@@ -266,6 +267,7 @@ Result<void> Settler::refuse(Settled& settled, const Error& error) {
   left_over_ = true;
   event(Level::warn, "refused", {{"queue", queue_.name()}, {"id", settled.id}, {"seq", settled.info.seq}, {"reason", error.text}, {"traceparent", settled.traceparent}});
   if (settled.leaves && settled.outcome == "delayed-retry") return retry_here(settled);
+  if (settled.to_errors) return fail_later(settled);
   settled.outcome = settled.outcome.empty() ? "" : "given-back";
   settled.leaves = false;
   if (settled.end.verdict != Verdict::done || settled.end.sends.empty()) return {};
@@ -282,6 +284,18 @@ Result<void> Settler::refuse(Settled& settled, const Error& error) {
   give_back(transaction, settled);
   GW_TRY(root_.commit(std::move(transaction)));
   return {};
+}
+
+// The error queue takes nothing for now. Others must not wait behind a message that fails whenever it is tried.
+Result<void> Settler::fail_later(Settled& settled) {
+  const bool attempted = !settled.outcome.empty();
+  settled.to_errors = false;
+  if (attempted) settled.outcome = "delayed-retry";
+  settled.next.kind = NextStep::Kind::delayed;
+  constexpr int64_t step_ms = 256;  // a due time also says how many retries were left out
+  settled.next.due_at_ms = ((now_ms() + refused_again_ms) / step_ms + 1) * step_ms + skipped_retries(settled.info);
+  settled.next.defer = {settled.next.due_at_ms, attempted};
+  return retry_here(settled);
 }
 
 // The endpoint's queue does not take it back for now: it waits here, and its token with it.

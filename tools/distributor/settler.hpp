@@ -118,6 +118,7 @@ class Settler {
   void try_again(Claim&& claim, Transaction& transaction, Settled& settled, bool skip_immediate);
   void send_back(Claim&& claim, Transaction& transaction, Settled& settled);
   Result<void> retry_here(Settled& settled);
+  Result<void> fail_later(Settled& settled);
   bool handed_out(const Message& message) const;
   void set_return_address(Headers& headers) const;
   void give_back(Transaction& transaction, const Settled& settled);
