@@ -20,7 +20,7 @@ constexpr size_t loose_changes_max = 800;   // of those that may wait for the ne
 constexpr size_t targets_max = transaction_targets_max - 100;
 constexpr size_t lease_changes = 3;         // what telling a worker its lease takes: the message, and its record anew
 constexpr int64_t pause_ms = 1000, vanished_pause_ms = 50;
-constexpr int64_t aside_again_ms = 10'000;  // what is foreign and could not be set aside
+constexpr int64_t aside_again_ms = 2'000;  // what is foreign and could not be set aside
 
 }  // namespace
 

@@ -15,7 +15,7 @@ namespace {
 using Verdict = AttemptEnd::Verdict;
 
 constexpr size_t together_max = worker_capacity_max;
-constexpr int64_t refused_again_ms = 10'000;
+constexpr int64_t refused_again_ms = 2'000;
 
 std::string_view without_line_end(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
