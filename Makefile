@@ -33,10 +33,10 @@ FLAGS-debug   = -Og -g -D_GLIBCXX_ASSERTIONS $(HARDEN)
 FLAGS-asan    = -O0 -g1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno-sanitize=null,alignment \
                 -fno-sanitize-recover=undefined
 FLAGS-tsan    = -O0 -g1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -fsanitize=thread
-# One-shot commands start faster without shared libraries: the C library is the only one that they load at their start. (What few
-# commands need, SQLite and libcrypto, is loaded when it is first used.) The sanitizers want their own way.
 # For clang; our own errors are what is looked for, not what clang says of code that g++ compiles.
 FLAGS-fuzz    = -O1 -g1 -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS -DGW_LIBFUZZER -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -w
+# One-shot commands start faster without shared libraries: the C library is the only one that they load at their start. (What few
+# commands need, SQLite and libcrypto, is loaded when it is first used.) The sanitizers want their own way.
 LINK-release = -pie -nodefaultlibs -Wl,--gc-sections
 LINK-debug   = -pie -nodefaultlibs
 # Where there is gold: it links these large programs in half the time.
