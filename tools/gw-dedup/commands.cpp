@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "command.hpp"
 #include "diag.hpp"
 #include "json.hpp"
 #include "store.hpp"
@@ -17,15 +18,7 @@ using Run = Result<ExitCode> (*)(const Options&, const CommonOptions&);
 
 void add(Tool& tool, const std::shared_ptr<Options>& options, const char* usage, const char* summary, const char* examples, bool changes,
          Define define, Run run) {
-  Command command;
-  command.usage = usage;
-  command.name = command.usage.substr(0, command.usage.find(' '));
-  command.summary = summary;
-  command.examples = examples;
-  command.changes_by_selection = changes;
-  command.define = [options, define](CLI::App& app) { define(app, *options); };
-  command.run = [options, run](const CommonOptions& common) { return run(*options, common); };
-  tool.commands.push_back(std::move(command));
+  tool.commands.push_back(make_command(options, usage, summary, examples, changes, define, run));
 }
 
 std::string time_or_dash(int64_t ms) { return ms ? format_rfc3339(ms) : "-"; }

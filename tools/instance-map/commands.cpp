@@ -2,13 +2,14 @@
 
 #include <memory>
 
+#include "command.hpp"
 #include "decommission.hpp"
 #include "edit.hpp"
 #include "list.hpp"
 #include "options.hpp"
-#include "senders.hpp"
 #include "publish.hpp"
 #include "send.hpp"
+#include "senders.hpp"
 #include "subscribe.hpp"
 
 namespace gw::instance_map {
@@ -19,16 +20,7 @@ namespace {
 template <class Options>
 void add(Tool& tool, const char* usage, const char* summary, const char* examples, void (*define)(CLI::App&, Options&),
          Result<ExitCode> (*run)(const Options&, const CommonOptions&), bool changes = false) {
-  auto options = std::make_shared<Options>();
-  Command command;
-  command.usage = usage;
-  command.name = command.usage.substr(0, command.usage.find(' '));
-  command.summary = summary;
-  command.examples = examples;
-  command.changes_by_selection = changes;
-  command.define = [options, define](CLI::App& app) { define(app, *options); };
-  command.run = [options, run](const CommonOptions& common) { return run(*options, common); };
-  tool.commands.push_back(std::move(command));
+  tool.commands.push_back(make_command(std::make_shared<Options>(), usage, summary, examples, changes, define, run));
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 #include "commands.hpp"
+
+#include "command.hpp"
 #include "serve_options.hpp"
 
 namespace gw::inspect {
@@ -17,15 +19,7 @@ ServeOptions serve_options;
 
 void add(Tool& tool, const std::shared_ptr<Options>& options, const char* usage, const char* summary, const char* examples, Selects selects,
          Define define, Run run) {
-  Command command;
-  command.usage = usage;
-  command.name = command.usage.substr(0, command.usage.find(' '));
-  command.summary = summary;
-  command.examples = examples;
-  command.changes_by_selection = selects == Selects::changes;
-  command.define = [options, define](CLI::App& app) { define(app, *options); };
-  command.run = [options, run](const CommonOptions& common) { return run(*options, common); };
-  tool.commands.push_back(std::move(command));
+  tool.commands.push_back(make_command(options, usage, summary, examples, selects == Selects::changes, define, run));
 }
 
 void add_messages(Tool& tool, const std::shared_ptr<Options>& options) {
