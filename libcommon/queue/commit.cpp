@@ -455,6 +455,7 @@ void Committer::commit_keyed() {
   for (Work* work : select([](Work& w) { return w.kind == Kind::keyed; })) {
     by_store[puts(*work)[0].options.dedup->store].push_back(work);
   }
+  std::set<QueueImpl*> changed;  // each is rung once
   for (auto& [name, works] : by_store) {
     std::vector<DedupRow> rows;
     std::vector<uint32_t> groups;
@@ -481,7 +482,7 @@ void Committer::commit_keyed() {
         if (d.inserted) {
           const PutOptions& options = puts(*work)[i].options;
           auto segment = queue.segment_of(work->seqs[i]);
-          if (segment && queue.publish(**segment, work->seqs[i], offered_word(options.failures, options.due_at_ms))) queue.ring();
+          if (segment && queue.publish(**segment, work->seqs[i], offered_word(options.failures, options.due_at_ms))) changed.insert(&queue);
           if (!segment) work->has_xid = false;  // accepted; recovery publishes it when we are gone
           continue;
         }
@@ -494,6 +495,7 @@ void Committer::commit_keyed() {
       }
     }
   }
+  for (QueueImpl* queue : changed) queue->ring();
 }
 
 void Committer::give_up(Work& work) {
