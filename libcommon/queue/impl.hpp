@@ -256,6 +256,7 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   std::optional<Claim> try_claim(const SegmentPtr& segment, uint64_t seq, int64_t now, bool any_due, bool keep_expired);
   Result<void> due_pass(size_t max, int64_t now, bool keep_expired, std::vector<Claim>& into);
   Result<bool> scan_ready(size_t max, int64_t now, bool keep_expired, std::vector<Claim>& into);
+  Error removed_error() const;
   Error held_error(const char* what) const;
   bool drop_expired(ClaimState& state);
   std::vector<uint64_t> segment_bases() const;

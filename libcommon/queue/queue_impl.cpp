@@ -18,6 +18,8 @@ std::string QueueImpl::shown(const std::string& file) const {
   return root_.path() + "/queues/" + name_ + (file.empty() ? "" : "/" + file);
 }
 
+Error QueueImpl::removed_error() const { return {ExitCode::no_input, 0, "queue '" + name_ + "' was removed"}; }
+
 Error QueueImpl::held_error(const char* what) const {
   std::string reason;
   if (auto meta = read_meta()) reason.assign(meta->hold_reason, strnlen(meta->hold_reason, sizeof meta->hold_reason));
@@ -64,7 +66,7 @@ Result<void> QueueImpl::rotate_broken(Segment& tail) {
 
 Result<SegmentPtr> QueueImpl::tail_for_append() {
   QueueShared& q = shared();
-  if (q.removed.load()) return Error{ExitCode::no_input, 0, "queue '" + name_ + "' was removed"};
+  if (q.removed.load()) return removed_error();
   uint64_t base = q.tail_base.load();
   if (base == 0) return next_segment(nullptr, 0, false);
   GW_TRY_ASSIGN(SegmentPtr tail, segment_of(base));
@@ -428,6 +430,7 @@ Result<void> QueueImpl::due_pass(size_t max, int64_t now, bool keep_expired, std
 
 Result<std::vector<Claim>> QueueImpl::claim(size_t max, bool keep_expired) {
   QueueShared& q = shared();
+  if (q.removed.load()) return removed_error();  // whoever waits here would wait for ever
   if (q.takes_off.load()) return held_error("takes");
   GW_TRY(root_.incarnation());
   if (!owner_marked_.load()) {

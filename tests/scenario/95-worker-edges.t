@@ -149,6 +149,18 @@ check 'both are ready' [ "$(distributor status | grep -c 'worker@.* ready ')" = 
 touch go2
 for one in workG workH runG runH2; do stop_daemon "$one"; done
 
+# --- somebody removes the queue itself: who waits on it says so and ends --------------------------------------------------------------------------------
+queue-inspect create Gone
+start_daemon gone distributor worker --queue Gone -- true
+start_background taker queue-inspect take Gone --wait --timeout 30
+run_ok queue-inspect remove Gone
+wait_daemon gone
+same 66 "$status"
+like "queue 'Gone' was removed" "$(cat gone.err)"
+wait_daemon taker
+same 66 "$status"
+like "queue 'Gone' was removed" "$(cat taker.err)"
+
 # --- each hand-out of a traced message says so ------------------------------------------------------------------------------------------------------
 send E traced --header "traceparent=$trace"
 run_ok distributor worker --master E --queue W --drain -- true
