@@ -81,7 +81,9 @@ def main():
         deadline = time.monotonic() + 10
         while not condition():
             pump(0.05)
-            if time.monotonic() > deadline or ended is not None:
+            if ended is not None:  # what it wrote last counts
+                while select.select([master], [], [], 0)[0]: screen.feed(os.read(master, 65536))
+            if not condition() and (time.monotonic() > deadline or ended is not None):
                 print("never: " + what + "\n" + screen.text())
                 if ended is None: os.kill(pid, signal.SIGKILL)
                 sys.exit(1)
