@@ -5,33 +5,20 @@
 
 #include "address.hpp"
 #include "outbox.hpp"
+#include "scratch.hpp"
 #include "units.hpp"
 
 using namespace gw;
 
 namespace {
 
-struct Place {
-  std::filesystem::path parent;
-  std::unique_ptr<Root> root;
+struct Place : Scratch {
+  std::unique_ptr<Root> root = open_root(path + "/root", "vm1", 1 << 20);
   Place() {
-    char name[] = "/tmp/gw-address-XXXXXX";
-    parent = mkdtemp(name);
-    RootOptions options;
-    options.create = true;
-    options.machine = "vm1";
-    options.min_free_bytes = 1 << 20;
-    auto opened = Root::open(parent / "root", options);
-    REQUIRE_MESSAGE(opened, opened.error().text);
-    root = *std::move(opened);
     REQUIRE(root->create_queue("Sales"));
     configure("<Machine Name='vm1' Address='http://vm1:7000/machine/'/><Machine Name='vm2' Address='http://vm2:7000/machine/'/>");
   }
-  ~Place() {
-    root.reset();
-    std::filesystem::remove_all(parent);
-  }
-  std::string config() const { return parent / "config.xml"; }
+  std::string config() const { return path + "/config.xml"; }
   void configure(const std::string& machines) const {
     std::ofstream(config() + ".new") << "<gatepost><Machines>" << machines << "</Machines></gatepost>";
     std::filesystem::rename(config() + ".new", config());
@@ -39,10 +26,8 @@ struct Place {
 };
 
 Message message_of(const std::string& id) {
-  Message message;
-  message.headers.set(header::message_id, id);
+  Message message = message_with(id);
   message.headers.set("Note", "kept");
-  message.body = Body("body");
   return message;
 }
 
@@ -119,7 +104,7 @@ TEST_CASE("address: where a put goes") {
     CHECK_FALSE(place.root->queue("machine.C"));
   }
   SUBCASE("without a configuration") {
-    Destinations bare(*place.root, place.parent / "none.xml", false);
+    Destinations bare(*place.root, place.path + "/none.xml", false);
     CHECK(bare.find("Sales"));
     auto none = bare.find("Sales@vm2");
     REQUIRE_FALSE(none);

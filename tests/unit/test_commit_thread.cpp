@@ -2,9 +2,9 @@
 #include <poll.h>
 
 #include <atomic>
-#include <filesystem>
 #include <thread>
 
+#include "scratch.hpp"
 #include "tools/distributor/commit_thread.hpp"
 
 using namespace gw;
@@ -55,12 +55,9 @@ TEST_CASE("commit thread: the submitting thread goes on, and finds the results l
 }
 
 TEST_CASE("commit thread: claims are taken and messages acknowledged at the same time") {
-  char name[] = "/tmp/gw-commits-XXXXXX";
-  REQUIRE(mkdtemp(name));
+  const Scratch scratch;
   {
-    RootOptions options;
-    options.create = true;
-    auto root = *Root::open(std::string(name) + "/root", options);
+    auto root = open_root(scratch.path + "/root");
     Queue queue = *root->create_queue("q");
     constexpr size_t messages = 400;
     for (size_t i = 0; i < messages; ++i) {
@@ -88,5 +85,4 @@ TEST_CASE("commit thread: claims are taken and messages acknowledged at the same
     CHECK(claimed == messages);
     CHECK(queue.status()->acks_total == messages);
   }
-  std::filesystem::remove_all(name);
 }

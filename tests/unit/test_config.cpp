@@ -2,27 +2,21 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "config.hpp"
 #include "config_names.hpp"
+#include "scratch.hpp"
 
 using namespace gw;
 
 namespace {
 
-// A directory of its own with one file, removed at the end.
+// A configuration in a directory of its own.
 struct File {
-  std::filesystem::path dir;
-  std::string path;
-  explicit File(const std::string& text) {
-    char name[] = "/tmp/gw-config-XXXXXX";
-    dir = mkdtemp(name);
-    path = dir / "config.xml";
-    write(text);
-  }
-  ~File() { std::filesystem::remove_all(dir); }
-  void write(const std::string& text) { std::ofstream(path, std::ios::binary | std::ios::trunc) << text; }
+  Scratch dir;
+  const std::string path = dir.path + "/config.xml";
+  explicit File(const std::string& text) { write(text); }
+  void write(const std::string& text) { dir.write("config.xml", text); }
 };
 
 // The error lines without the file's name; "" if the text is fine.
@@ -81,7 +75,7 @@ TEST_CASE("config: every attribute of our format arrives") {
   CHECK(c.retry_increment_ms == 60'000);
   CHECK(c.outages_wait == true);
   CHECK(c.give_up_after_ms == 5 * 86'400'000ll);
-  CHECK(c.retry_policy == (file.dir / "policy").string());
+  CHECK(c.retry_policy == file.dir.path + "/policy");
   CHECK(c.max_transfers == 64u);
   CHECK(c.rate_bytes == uint64_t{10} << 20);
   CHECK(c.connect_timeout_ms == 5000);
@@ -94,7 +88,7 @@ TEST_CASE("config: every attribute of our format arrives") {
   CHECK(s.concurrency == 8);
   CHECK(s.rate_bytes == uint64_t{1} << 20);
   CHECK(s.window == "22:00-05:00");
-  CHECK(s.client_cert == (file.dir / "tls/c.pem").string());
+  CHECK(s.client_cert == file.dir.path + "/tls/c.pem");
   CHECK(s.client_key == "/etc/k.pem");
   CHECK(s.proxy == "http://proxy:3128");
   CHECK(s.header_case_lower);
@@ -294,19 +288,14 @@ namespace {
 class ProgramInPath {
  public:
   explicit ProgramInPath(const std::string& name) {
-    std::string pattern = (std::filesystem::temp_directory_path() / "gw-config-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()));
-    dir_ = pattern;
-    std::filesystem::create_symlink("/bin/true", dir_ + "/" + name);
-    ::setenv("PATH", (dir_ + ":" + before_).c_str(), 1);
+    std::filesystem::create_symlink("/bin/true", dir_.path + "/" + name);
+    ::setenv("PATH", (dir_.path + ":" + before_).c_str(), 1);
   }
-  ~ProgramInPath() {
-    ::setenv("PATH", before_.c_str(), 1);
-    std::filesystem::remove_all(dir_);
-  }
+  ~ProgramInPath() { ::setenv("PATH", before_.c_str(), 1); }
 
  private:
-  std::string dir_, before_ = std::getenv("PATH") ? std::getenv("PATH") : "";
+  Scratch dir_;
+  std::string before_ = std::getenv("PATH") ? std::getenv("PATH") : "";
 };
 }  // namespace
 

@@ -3,9 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -15,6 +13,7 @@
 #include "hash.hpp"
 #include "open_attachments.hpp"
 #include "queue.hpp"
+#include "scratch.hpp"
 #include "units.hpp"
 
 using namespace gw;
@@ -24,28 +23,9 @@ namespace {
 
 constexpr const char* some_key = "2026-11-21_19/00000000-0000-4000-8000-000000000001";
 
-/// A directory of its own, removed when the case ends.
-struct Place {
-  Place() {
-    char name[] = "/tmp/gw-unit-databus-XXXXXX";
-    path = mkdtemp(name);
-    root_path = path + "/root";
-  }
-  ~Place() { fs::remove_all(path); }
-  std::unique_ptr<Root> open() {
-    RootOptions options;
-    options.create = true;
-    options.machine = "here";
-    options.min_free_bytes = 0;
-    auto root = Root::open(root_path, options);
-    REQUIRE_MESSAGE(root, (root ? "" : root.error().text));
-    return *std::move(root);
-  }
-  std::string write(const std::string& name, const std::string& bytes) {
-    std::ofstream(path + "/" + name, std::ios::binary) << bytes;
-    return path + "/" + name;
-  }
-  std::string path, root_path;
+struct Place : Scratch {
+  std::string root_path = path + "/root";
+  std::unique_ptr<Root> open() { return open_root(root_path, "here"); }
 };
 
 template <class T>
@@ -73,10 +53,8 @@ uint64_t links(const std::string& root_path, const std::string& key) {
 }
 
 Message naming(const std::string& id, const std::string& key) {
-  Message message;
-  message.headers.set(header::message_id, id);
+  Message message = message_with(id);
   message.headers.set("NServiceBus.DataBus.one", key);
-  message.body = Body("body");
   return message;
 }
 

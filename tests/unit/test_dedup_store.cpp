@@ -14,6 +14,7 @@
 #include <fstream>
 #include <thread>
 
+#include "scratch.hpp"
 #include "sqlite.hpp"
 #include "units.hpp"
 
@@ -21,16 +22,7 @@ namespace {
 
 using gw::DedupRow;
 using gw::DedupStore;
-
-struct TempRoot {
-  std::string path;
-  TempRoot() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "gw-dedup-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()));
-    path = pattern;
-  }
-  ~TempRoot() { std::filesystem::remove_all(path); }
-};
+using gw::Scratch;
 
 std::unique_ptr<DedupStore> open_store(const std::string& root, const std::string& name = "Store1", bool create = true) {
   auto store = DedupStore::open(root, name, create);
@@ -61,7 +53,7 @@ std::vector<DedupStore::Decision> decide(DedupStore& store, const std::vector<De
 }  // namespace
 
 TEST_CASE("dedup store: the first of an id wins and is remembered") {
-  TempRoot root;
+  Scratch root;
   {
     auto store = open_store(root.path);
     auto first = decide(*store, {row("a"), row("b", 2, 8)});
@@ -84,7 +76,7 @@ TEST_CASE("dedup store: the first of an id wins and is remembered") {
 }
 
 TEST_CASE("dedup store: within one batch the earlier row wins") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   auto d = decide(*store, {row("a", 1, 1), row("a", 1, 2), row("a", 5, 3)});
   CHECK(d[0].inserted);
@@ -95,7 +87,7 @@ TEST_CASE("dedup store: within one batch the earlier row wins") {
 }
 
 TEST_CASE("dedup store: a group is inserted all or none") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   decide(*store, {row("old", 1)});
   SUBCASE("a conflict keeps the rest of its group out, and no other group") {
@@ -122,7 +114,7 @@ TEST_CASE("dedup store: a group is inserted all or none") {
 }
 
 TEST_CASE("dedup store: a marked id goes with any body") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   std::vector<std::string> ids{"m1", "m2", "m1"};
   auto fresh = store->mark("Store1", ids);
@@ -134,7 +126,7 @@ TEST_CASE("dedup store: a marked id goes with any body") {
 }
 
 TEST_CASE("dedup store: purge deletes what is before the cut, keeps what is in use, raises the horizon") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   std::vector<DedupRow> rows;
   for (int i = 0; i < 5000; ++i) {
@@ -158,7 +150,7 @@ TEST_CASE("dedup store: purge deletes what is before the cut, keeps what is in u
 }
 
 TEST_CASE("dedup store: a new id from before the horizon is refused, a known one is a duplicate") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   auto in_use = [](const gw::Xid&) { return false; };
   auto known = row("known");
@@ -183,7 +175,7 @@ TEST_CASE("dedup store: a new id from before the horizon is refused, a known one
 }
 
 TEST_CASE("dedup store: list visits every row once, oldest first, and can be stopped") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   std::vector<DedupRow> rows;
   for (int i = 0; i < 2500; ++i) {
@@ -206,7 +198,7 @@ TEST_CASE("dedup store: list visits every row once, oldest first, and can be sto
 }
 
 TEST_CASE("dedup store: absent, foreign, newer and wrongly named stores are refused") {
-  TempRoot root;
+  Scratch root;
   auto absent = DedupStore::open(root.path, "Nobody", false);
   REQUIRE_FALSE(absent);
   CHECK(absent.error().code == gw::ExitCode::no_input);
@@ -227,12 +219,12 @@ TEST_CASE("dedup store: absent, foreign, newer and wrongly named stores are refu
 }
 
 TEST_CASE("dedup store: files get the modes of the root") {
-  TempRoot root;
+  Scratch root;
   open_store(root.path);
   struct stat st{};
   REQUIRE(::stat((root.path + "/dedup/Store1.db").c_str(), &st) == 0);
   CHECK((st.st_mode & 07777) == 0600);
-  TempRoot shared;
+  Scratch shared;
   REQUIRE(::chmod(shared.path.c_str(), 02770) == 0);
   auto store = open_store(shared.path);
   decide(*store, {row("a")});
@@ -243,7 +235,7 @@ TEST_CASE("dedup store: files get the modes of the root") {
 }
 
 TEST_CASE("dedup store: one winner per id among threads and processes, and the database stays whole") {
-  TempRoot root;
+  Scratch root;
   constexpr int processes = 3, ids = 400;
   std::vector<pid_t> children;
   for (int p = 0; p < processes; ++p) {
@@ -301,7 +293,7 @@ TEST_CASE("dedup store: one winner per id among threads and processes, and the d
 }
 
 TEST_CASE("dedup store: the log is emptied while it grows") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   uintmax_t largest = 0;
   for (int batch = 0; batch < 60; ++batch) {
@@ -322,7 +314,7 @@ TEST_CASE("dedup store: the log is emptied while it grows") {
 }
 
 TEST_CASE("dedup store: a full disk inserts nothing and is no damage") {
-  TempRoot root;
+  Scratch root;
   pid_t pid = ::fork();
   REQUIRE(pid >= 0);
   if (pid == 0) {
@@ -355,7 +347,7 @@ TEST_CASE("dedup store: a full disk inserts nothing and is no damage") {
 }
 
 TEST_CASE("dedup store: check finds damage, repair keeps the damaged file aside and what is readable") {
-  TempRoot root;
+  Scratch root;
   std::string path = root.path + "/dedup/Store1.db";
   {
     auto store = open_store(root.path);
@@ -441,7 +433,7 @@ constexpr int64_t for_ever = INT64_MAX - 1;
 }  // namespace
 
 TEST_CASE("dedup store: the first property of a name stays, over restarts and in other connections") {
-  TempRoot root;
+  Scratch root;
   {
     auto store = open_store(root.path);
     CHECK(add(*store, property("a", "H.One", "k1")).outcome == Outcome::stored);
@@ -467,7 +459,7 @@ TEST_CASE("dedup store: the first property of a name stays, over restarts and in
 }
 
 TEST_CASE("dedup store: a property of a message that was accepted is not wanted, but by NServiceBus 3") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   decide(*store, {row("a")});
   CHECK(add(*store, property("a", "H.One", "k1")).outcome == Outcome::message_known);
@@ -479,7 +471,7 @@ TEST_CASE("dedup store: a property of a message that was accepted is not wanted,
 }
 
 TEST_CASE("dedup store: the blobs of a message stay even if its listener was killed before it had noted the acceptance") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   add(*store, property("a", "H.One", "k1"));
   REQUIRE(store->properties("Store1", "a", true));
@@ -491,7 +483,7 @@ TEST_CASE("dedup store: the blobs of a message stay even if its listener was kil
 }
 
 TEST_CASE("dedup store: purge takes the blobs that nobody owns, and no others") {
-  TempRoot root;
+  Scratch root;
   auto store = open_store(root.path);
   const int64_t later = gw::now_ms() + 1000;
   REQUIRE(store->announce_blob("announced"));
@@ -517,7 +509,7 @@ TEST_CASE("dedup store: purge takes the blobs that nobody owns, and no others") 
 }
 
 TEST_CASE("dedup store: one that was made before there were properties gets them; repair keeps them") {
-  TempRoot root;
+  Scratch root;
   {
     auto store = open_store(root.path);
     decide(*store, {row("a")});

@@ -14,32 +14,14 @@
 #include <thread>
 
 #include "distribution.hpp"
+#include "scratch.hpp"
 
 using namespace gw;
 
 namespace {
 
-struct Directory {
-  std::string path;
-  Directory() {
-    char name[] = "/tmp/gatepost-distribution.XXXXXX";
-    REQUIRE(mkdtemp(name) != nullptr);
-    path = name;
-  }
-  ~Directory() { [[maybe_unused]] int ignored = std::system(("rm -rf " + path).c_str()); }
-};
-
-struct Fixture : Directory {
-  std::unique_ptr<Root> root;
-  Fixture() {
-    RootOptions how;
-    how.create = true;
-    how.machine = "here";
-    how.min_free_bytes = 0;
-    auto opened = Root::open(path + "/root", how);
-    REQUIRE_MESSAGE(opened.has_value(), opened.error().text);
-    root = std::move(*opened);
-  }
+struct Fixture : Scratch {
+  std::unique_ptr<Root> root = open_root(path + "/root", "here");
   Queue queue(const std::string& name, size_t messages = 0) {
     auto made = root->create_queue(name);
     REQUIRE(made.has_value());
@@ -53,8 +35,7 @@ struct Fixture : Directory {
     return *made;
   }
   std::string program(const std::string& text) {
-    const std::string file = path + "/choose";
-    std::ofstream(file) << "#!/bin/sh\n" << text << "\n";
+    const std::string file = write("choose", "#!/bin/sh\n" + text + "\n");
     ::chmod(file.c_str(), 0700);
     return file;
   }
@@ -107,7 +88,7 @@ TEST_CASE("a preview takes no turn") {
 }
 
 TEST_CASE("turns are counted once however many processes take them, and whichever of them is killed") {
-  Directory d;
+  Scratch d;
   constexpr int processes = 8, turns_each = 5000;
   // Each process notes what it took in a file of its own; every second one is killed in the middle.
   std::vector<pid_t> children;
@@ -154,7 +135,7 @@ TEST_CASE("turns are counted once however many processes take them, and whicheve
 }
 
 TEST_CASE("turns of more endpoints than the file has room for at first, by two threads with an object each") {
-  Directory d;
+  Scratch d;
   auto work = [&] {
     auto counters = TurnCounters::open(d.path);
     if (!counters) return;
@@ -171,7 +152,7 @@ TEST_CASE("turns of more endpoints than the file has room for at first, by two t
 }
 
 TEST_CASE("a file of turns that is damaged") {
-  Directory d;
+  Scratch d;
   const std::string file = d.path + "/turns";
   SUBCASE("empty, as after a power loss: it begins anew") {
     std::ofstream(file).close();

@@ -1,8 +1,6 @@
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <filesystem>
-
+#include "scratch.hpp"
 #include "tools/distributor/attempt_table.hpp"
 #include "tools/distributor/job_log.hpp"
 #include "tools/distributor/retry_schedule.hpp"
@@ -77,8 +75,8 @@ TEST_CASE("distributor: a line of the job log") {
 }
 
 TEST_CASE("distributor: attempts that did not end are counted by whoever comes next") {
-  char name[] = "/tmp/gw-attempts-XXXXXX";
-  std::string root = mkdtemp(name);
+  const Scratch scratch;
+  const std::string& root = scratch.path;
   MessageInfo one{.seq = 1, .put_at_ms = 5}, two{.seq = 2, .put_at_ms = 6}, other{.seq = 1, .put_at_ms = 7};
   {
     auto table = AttemptTable::open(root, "Q");
@@ -102,5 +100,4 @@ TEST_CASE("distributor: attempts that did not end are counted by whoever comes n
   CHECK((*table)->interrupted(one) == 0);
   for (uint64_t seq = 1; seq <= 1000; ++seq) (*table)->begin({.seq = seq, .put_at_ms = 9});
   for (uint64_t seq = 1; seq <= 1000; ++seq) CHECK((*table)->interrupted({.seq = seq, .put_at_ms = 9}) == 1);
-  std::filesystem::remove_all(root);
 }

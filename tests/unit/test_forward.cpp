@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "forward_options.hpp"
+#include "scratch.hpp"
 #include "tools/gw-send/forward/arrivals.hpp"
 #include "tools/gw-send/forward/body_digest.hpp"
 #include "tools/gw-send/forward/http_client.hpp"
@@ -310,9 +311,8 @@ TEST_CASE("probe: what became of the lines of a head") {
 }
 
 TEST_CASE("the file of the system's CAs is left out only if their directory has each") {
-  char path[] = "/tmp/gatepost-unit.XXXXXX";
-  REQUIRE(::mkdtemp(path) != nullptr);
-  const std::string dir = std::string(path) + "/certs", bundle = std::string(path) + "/bundle.pem";
+  const Scratch scratch;
+  const std::string dir = scratch.path + "/certs", bundle = scratch.path + "/bundle.pem";
   std::filesystem::create_directory(dir);
   auto cert = [](const std::string& text) { return "-----BEGIN CERTIFICATE-----\n" + text + "\n-----END CERTIFICATE-----\n"; };
   auto write = [](const std::string& file, const std::string& text) { std::ofstream(file) << text; };
@@ -348,5 +348,4 @@ TEST_CASE("the file of the system's CAs is left out only if their directory has 
     write(dir + "/eeeeeeee.0", "-----BEGIN CERTIFICATE-----\nCCCC");
     CHECK_FALSE(directory_has_all(bundle, dir));
   }
-  std::filesystem::remove_all(path);
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "scratch.hpp"
 #include "tools/gw-listen/channel.hpp"
 #include "tools/gw-listen/committer.hpp"
 #include "tools/gw-listen/options.hpp"
@@ -85,9 +86,8 @@ Channel channel(const char* address) {
 }
 
 /// A receiver over a real root in a directory of its own.
-struct Fixture {
-  std::string path;
-  std::unique_ptr<gw::Root> root;
+struct Fixture : gw::Scratch {
+  std::unique_ptr<gw::Root> root = gw::open_root(path + "/root");
   std::unique_ptr<gw::DedupStore> store;
   std::unique_ptr<StoreThread> store_thread;
   std::unique_ptr<DataBus> data_bus;
@@ -101,15 +101,6 @@ struct Fixture {
   uint64_t free_bytes = 1ull << 40;
 
   Fixture() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "gw-listen-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()));
-    path = pattern;
-    gw::RootOptions options;
-    options.create = true;
-    options.min_free_bytes = 0;
-    auto opened = gw::Root::open(path + "/root", options);
-    REQUIRE_MESSAGE(opened, (opened ? "" : opened.error().text));
-    root = *std::move(opened);
     endpoint_queue = std::make_unique<EndpointQueue>(*root, "Store1");
     REQUIRE(endpoint_queue->find());
     queue = endpoint_queue->current();
@@ -143,7 +134,6 @@ struct Fixture {
     store_thread.reset();
     store.reset();
     root.reset();
-    std::filesystem::remove_all(path);
   }
   Answer answer(const Request& request) {
     FakeExchange exchange(request);

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "handler.hpp"
+#include "scratch.hpp"
 #include "units.hpp"
 
 using namespace gw;
@@ -19,24 +20,21 @@ using namespace gw;
 namespace {
 
 // TMPDIR of its own.
-struct Scratch {
-  std::filesystem::path parent;
+struct OwnTmpdir {
+  Scratch parent;
   std::string before;
   std::unique_ptr<ScratchDir> dir;
-  Scratch() {
+  OwnTmpdir() {
     const char* old = std::getenv("TMPDIR");
     before = old ? old : "";
-    char name[] = "/tmp/gw-handler-XXXXXX";
-    parent = mkdtemp(name);
-    ::setenv("TMPDIR", parent.c_str(), 1);
+    ::setenv("TMPDIR", parent.path.c_str(), 1);
     auto made = ScratchDir::create();
     REQUIRE_MESSAGE(made, made.error().text);
     dir = *std::move(made);
   }
-  ~Scratch() {
+  ~OwnTmpdir() {
     dir.reset();
     before.empty() ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", before.c_str(), 1);
-    std::filesystem::remove_all(parent);
   }
   size_t files() const { return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(dir->path()), {})); }
 };
@@ -87,7 +85,7 @@ struct Result3 {
   std::string out, err;
   HandlerOutcome outcome;
 };
-Result3 handle(Scratch& scratch, const HandlerSettings& settings, const Message& message, unsigned failures = 0) {
+Result3 handle(OwnTmpdir& scratch, const HandlerSettings& settings, const Message& message, unsigned failures = 0) {
   MessageInfo info;
   info.seq = 9;
   info.failures = failures;
@@ -100,7 +98,7 @@ Result3 handle(Scratch& scratch, const HandlerSettings& settings, const Message&
 }  // namespace
 
 TEST_CASE("handler: stdin is the body, and can be read twice") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   Result3 result = handle(scratch, shell("cat; exec 3<&0; cat \"$GW_BODY_FILE\""), price_message("a;1\nb;2\n"));
   CHECK(result.out == "a;1\nb;2\na;1\nb;2\n");
   CHECK(result.outcome.ok());
@@ -111,7 +109,7 @@ TEST_CASE("handler: stdin is the body, and can be read twice") {
 }
 
 TEST_CASE("handler: environment and files of a message") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   Result3 result =
       handle(scratch,
              shell("env | grep ^GW_ | sort; cat \"$GW_HEADERS_FILE\"; stat -c %a \"$GW_HEADERS_FILE\" \"$(dirname \"$GW_HEADERS_FILE\")\""),
@@ -155,7 +153,7 @@ TEST_CASE("handler: the key of a message") {
 }
 
 TEST_CASE("handler: how it ended, and why") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   Result3 failed = handle(scratch, shell("echo one >&2; echo two >/dev/stderr; exit 3"), price_message(""));
   CHECK_FALSE(failed.outcome.ok());
   CHECK(failed.err == "one\ntwo\n");
@@ -166,7 +164,7 @@ TEST_CASE("handler: how it ended, and why") {
 }
 
 TEST_CASE("handler: only the tail of a long stderr is the reason, all of it is passed on") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   Result3 result = handle(scratch, shell("i=0; while [ $i -lt 20000 ]; do echo \"line number $i of many\"; i=$((i+1)); done >&2; exit 1"),
                           price_message(""));
   CHECK(result.outcome.tail.size() == Output::tail_bytes_max);
@@ -176,7 +174,7 @@ TEST_CASE("handler: only the tail of a long stderr is the reason, all of it is p
 }
 
 TEST_CASE("handler: output beyond memory comes back whole") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   Result3 result = handle(scratch, shell("head -c 3000000 /dev/zero | tr '\\0' x; echo end"), price_message(""));
   CHECK(result.out.size() == 3'000'004);
   CHECK(result.out.find_first_not_of('x') == 3'000'000);
@@ -184,7 +182,7 @@ TEST_CASE("handler: output beyond memory comes back whole") {
 }
 
 TEST_CASE("handler: a time limit ends the whole group") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   int64_t begin = monotonic_ms();
   Result3 result = handle(scratch, shell("echo started; sleep 1000 & wait", 300), price_message(""));
   CHECK(result.outcome.timed_out);
@@ -197,7 +195,7 @@ TEST_CASE("handler: a time limit ends the whole group") {
 }
 
 TEST_CASE("handler: a process that is left behind with the pipes does not hold up the end") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   int64_t begin = monotonic_ms();
   Result3 result = handle(scratch, shell("sleep 5 & echo done"), price_message(""));
   CHECK(result.out == "done\n");
@@ -206,7 +204,7 @@ TEST_CASE("handler: a process that is left behind with the pipes does not hold u
 }
 
 TEST_CASE("handler: stop kills it without an attempt") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   MessageInfo info;
   auto run = HandlerRun::start(shell("trap '' TERM; sleep 1000"), *scratch.dir, info, price_message("x"));
   REQUIRE(run);
@@ -217,7 +215,7 @@ TEST_CASE("handler: stop kills it without an attempt") {
 }
 
 TEST_CASE("handler: a command that cannot be executed leaves nothing behind") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   HandlerSettings settings = shell("");
   settings.program = "/no/such/program";
   auto run = HandlerRun::start(settings, *scratch.dir, MessageInfo{}, price_message("x"));
@@ -227,11 +225,11 @@ TEST_CASE("handler: a command that cannot be executed leaves nothing behind") {
 }
 
 TEST_CASE("handler: scratch directories of the dead are swept, those of the living are not") {
-  Scratch scratch;
-  std::filesystem::path dead = scratch.parent / "gatepost-handlers.dead00";
+  OwnTmpdir scratch;
+  std::filesystem::path dead = scratch.parent.path + "/gatepost-handlers.dead00";
   std::filesystem::create_directories(dead / "sub");
   std::ofstream(dead / "sub" / "file") << "x";
-  std::filesystem::create_directories(scratch.parent / "other");
+  std::filesystem::create_directories(scratch.parent.path + "/other");
   std::string second_path;
   {
     auto second = ScratchDir::create();
@@ -239,20 +237,20 @@ TEST_CASE("handler: scratch directories of the dead are swept, those of the livi
     second_path = (*second)->path();
     CHECK(std::filesystem::exists(scratch.dir->path()));
     CHECK_FALSE(std::filesystem::exists(dead));
-    CHECK(std::filesystem::exists(scratch.parent / "other"));
+    CHECK(std::filesystem::exists(scratch.parent.path + "/other"));
   }
   CHECK_FALSE(std::filesystem::exists(second_path));
 }
 
 TEST_CASE("handler: a scratch directory that was tidied away comes back") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   std::filesystem::remove_all(scratch.dir->path());
   REQUIRE(scratch.dir->write("a", "text"));
   CHECK(scratch.files() == 1);
 }
 
 TEST_CASE("handler: output to a reader that is gone fails") {
-  Scratch scratch;
+  OwnTmpdir scratch;
   Output output(*scratch.dir);
   output.append("text");
   int fds[2];

@@ -8,24 +8,16 @@
 #include <vector>
 
 #include "handling_times.hpp"
+#include "scratch.hpp"
 
 using namespace gw;
 
 namespace {
 
-struct Place {
-  Place() {
-    char name[] = "/tmp/gw-times-XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~Place() { std::filesystem::remove_all(path); }
-  std::string path;
-};
-
 }  // namespace
 
 TEST_CASE("handling times: means of the last hundred, histograms of all") {
-  Place place;
+  Scratch place;
   CHECK(!read_handling_times(place.path, "q")->has_value());
   auto times = HandlingTimes::open(place.path, "q");
   REQUIRE(times.has_value());
@@ -57,7 +49,7 @@ TEST_CASE("handling times: means of the last hundred, histograms of all") {
 }
 
 TEST_CASE("handling times: several processes and threads; what a killed one counted stays") {
-  Place place;
+  Scratch place;
   auto times = *HandlingTimes::open(place.path, "q");
   pid_t child = fork();
   if (child == 0) {
@@ -81,7 +73,7 @@ TEST_CASE("handling times: several processes and threads; what a killed one coun
 }
 
 TEST_CASE("handling times: a file of something else begins anew, and an unwritable place is an error") {
-  Place place;
+  Scratch place;
   std::filesystem::create_directory(place.path + "/times");
   std::ofstream(place.path + "/times/q") << "something else";
   CHECK(!read_handling_times(place.path, "q")->has_value());

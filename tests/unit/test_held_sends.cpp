@@ -6,31 +6,17 @@
 
 #include "hash.hpp"
 #include "held_sends.hpp"
+#include "scratch.hpp"
 
 using namespace gw;
 
 namespace {
 
-struct Place {
-  std::filesystem::path parent;
-  std::unique_ptr<Root> root;
-  Place() {
-    char name[] = "/tmp/gw-held-XXXXXX";
-    parent = mkdtemp(name);
-    RootOptions options;
-    options.create = true;
-    options.min_free_bytes = 1 << 20;
-    auto opened = Root::open(parent / "root", options);
-    REQUIRE_MESSAGE(opened, opened.error().text);
-    root = *std::move(opened);
-    REQUIRE(root->create_queue("q"));
-  }
-  ~Place() {
-    ::unsetenv("GW_OUTBOX");
-    root.reset();
-    std::filesystem::remove_all(parent);
-  }
-  std::string outbox() const { return parent / "root/outbox/w/17-1"; }
+struct Place : Scratch {
+  std::unique_ptr<Root> root = open_root(path + "/root", "", 1 << 20);
+  Place() { REQUIRE(root->create_queue("q")); }
+  ~Place() { ::unsetenv("GW_OUTBOX"); }
+  std::string outbox() const { return path + "/root/outbox/w/17-1"; }
   void open_outbox() const {
     std::filesystem::create_directories(outbox());
     ::setenv("GW_OUTBOX", outbox().c_str(), 1);
@@ -45,10 +31,8 @@ struct Place {
 };
 
 Message message_of(const std::string& id, const std::string& body) {
-  Message message;
-  message.headers.set(header::message_id, id);
+  Message message = message_with(id, body);
   message.headers.set("Note", "100%\nof it");
-  message.body = Body(body);
   return message;
 }
 
@@ -120,7 +104,7 @@ TEST_CASE("held sends: a large body is linked, not copied, and outlives its writ
   Transaction transaction;
   for (HeldSend& send : *sends) transaction.put(*place.root->queue("q"), std::move(send.message), std::move(send.options));
   REQUIRE(place.root->commit(std::move(transaction)));
-  std::filesystem::remove_all(place.parent / "root/outbox");
+  std::filesystem::remove_all(place.path + "/root/outbox");
   auto claims = place.root->queue("q")->claim(2);
   REQUIRE((claims && claims->size() == 2));
   for (Claim& claim : *claims) CHECK(*claim.message().body.read_all() == large);

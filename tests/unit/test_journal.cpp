@@ -2,12 +2,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "journal.hpp"
+#include "scratch.hpp"
 #include "units.hpp"
 
 using namespace gw;
@@ -15,29 +15,20 @@ namespace fs = std::filesystem;
 
 namespace {
 
-struct Directory {
-  Directory() {
-    char name[] = "/tmp/gatepost-unit.XXXXXX";
-    path = ::mkdtemp(name);
-  }
-  ~Directory() { fs::remove_all(path); }
-  std::string path;
-};
-
-Journal::Place place(const Directory& at) {
+Journal::Place place(const Scratch& at) {
   Journal::Place made;
   made.root_path = at.path;
   made.machine = "here";
   return made;
 }
 
-std::vector<JournalRecord> search(const Directory& at, const std::string& id) {
+std::vector<JournalRecord> search(const Scratch& at, const std::string& id) {
   std::vector<JournalRecord> found;
   CHECK(search_journal(at.path, id, [&](JournalRecord&& record) { found.push_back(std::move(record)); }));
   return found;
 }
 
-std::vector<std::string> files(const Directory& at) {
+std::vector<std::string> files(const Scratch& at) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(at.path + "/journal")) names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
@@ -54,7 +45,7 @@ JournalLine line_of(std::string_view id, Happened happened = Happened::stored) {
 }  // namespace
 
 TEST_CASE("journal: a line comes back as it was written") {
-  Directory at;
+  Scratch at;
   {
     Journal journal(place(at));
     JournalLine line = line_of("a \"quoted\" id", Happened::deferred);
@@ -97,7 +88,7 @@ TEST_CASE("journal: a line comes back as it was written") {
 }
 
 TEST_CASE("journal: nothing there") {
-  Directory at;
+  Scratch at;
   CHECK(search(at, "x").empty());
   CHECK_FALSE(journal_since_ms(at.path));
   CHECK_FALSE(parse_journal_line(""));
@@ -105,7 +96,7 @@ TEST_CASE("journal: nothing there") {
 }
 
 TEST_CASE("journal: lines of many threads and writers stay whole") {
-  Directory at;
+  Scratch at;
   constexpr int writers = 4, lines = 500;
   std::vector<std::thread> threads;
   for (int w = 0; w < writers; ++w)
@@ -121,7 +112,7 @@ TEST_CASE("journal: lines of many threads and writers stay whole") {
 }
 
 TEST_CASE("journal: what was cut short hides no other line") {
-  Directory at;
+  Scratch at;
   { Journal(place(at)).add(line_of("first")); }
   const std::string path = at.path + "/journal/" + files(at).at(0);
   { std::ofstream(path, std::ios::app) << "{\"at\":\"2026-11-21T10:00:00.000Z\",\"mach"; }
@@ -131,7 +122,7 @@ TEST_CASE("journal: what was cut short hides no other line") {
 }
 
 TEST_CASE("journal: parts, and what is kept") {
-  Directory at;
+  Scratch at;
   fs::create_directory(at.path + "/journal");
   std::ofstream(at.path + "/journal/2020-01-01.jsonl") << "old\n";
   std::ofstream(at.path + "/journal/notes.txt") << "not ours\n";
@@ -160,7 +151,7 @@ TEST_CASE("journal: parts, and what is kept") {
 }
 
 TEST_CASE("journal: by age") {
-  Directory at;
+  Scratch at;
   fs::create_directory(at.path + "/journal");
   std::ofstream(at.path + "/journal/2020-01-01.jsonl") << "old\n";
   { Journal(place(at)).add(line_of("x")); }
@@ -168,7 +159,7 @@ TEST_CASE("journal: by age") {
 }
 
 TEST_CASE("journal: no directory, no room: no line, and no harm") {
-  Directory at;
+  Scratch at;
   std::ofstream(at.path + "/journal") << "in the way";
   {
     Journal journal(place(at));
@@ -187,7 +178,7 @@ TEST_CASE("journal: no directory, no room: no line, and no harm") {
 }
 
 TEST_CASE("journal: a directory that was removed is made again") {
-  Directory at;
+  Scratch at;
   Journal journal(place(at));
   journal.add(line_of("before"));
   journal.write();

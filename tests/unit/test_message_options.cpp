@@ -2,31 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <fstream>
 
 #include "message_options.hpp"
+#include "scratch.hpp"
 #include "units.hpp"
 
 using namespace gw;
 
 namespace {
-
-struct Directory {
-  std::string path;
-  Directory() {
-    char name[] = "/tmp/gatepost-source.XXXXXX";
-    REQUIRE(mkdtemp(name) != nullptr);
-    path = name;
-  }
-  ~Directory() { [[maybe_unused]] int ignored = std::system(("rm -rf " + path).c_str()); }
-  std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path + "/" + name, std::ios::binary) << text;
-    return path + "/" + name;
-  }
-};
 
 ExitCode code_of(const MessageOptions& options) {
   auto source = MessageSource::open_files(options, CommonOptions{});
@@ -51,21 +34,17 @@ struct Store {
   }
 };
 
-Result<ExitCode> run(const Directory& directory, const MessageOptions& options, Store& store) {
+Result<ExitCode> run(const Scratch& directory, const MessageOptions& options, Store& store) {
   auto source = MessageSource::open_files(options, CommonOptions{});
   REQUIRE(source.has_value());
-  RootOptions how;
-  how.create = true;
-  how.min_free_bytes = 0;
-  auto root = Root::open(directory.path + "/root", how);
-  REQUIRE_MESSAGE(root.has_value(), root.error().text);
-  return source->run(**root, "", store.function(), false);
+  auto root = open_root(directory.path + "/root");
+  return source->run(*root, "", store.function(), false);
 }
 
 }  // namespace
 
 TEST_CASE("message options: contradictions and bad values are usage errors") {
-  Directory directory;
+  Scratch directory;
   const std::string file = directory.write("file", "x");
   auto with = [&](auto change) {
     MessageOptions options;
@@ -95,7 +74,7 @@ TEST_CASE("message options: contradictions and bad values are usage errors") {
 }
 
 TEST_CASE("message source: one file, its headers") {
-  Directory directory;
+  Scratch directory;
   MessageOptions options;
   options.file = directory.write("prices.csv", std::string("a\0b\n", 4));
   options.type = "Prices.Updated";
@@ -125,7 +104,7 @@ TEST_CASE("message source: one file, its headers") {
 }
 
 TEST_CASE("message source: lines") {
-  Directory directory;
+  Scratch directory;
   MessageOptions options;
   options.lines = true;
   options.batch = 2;
@@ -146,7 +125,7 @@ TEST_CASE("message source: lines") {
 }
 
 TEST_CASE("message source: NUL ends a message, a line feed does not; an empty source has none") {
-  Directory directory;
+  Scratch directory;
   MessageOptions options;
   options.nul = true;
   options.file = directory.write("nul", std::string("a\nb\0c\0", 6));
@@ -161,7 +140,7 @@ TEST_CASE("message source: NUL ends a message, a line feed does not; an empty so
 }
 
 TEST_CASE("message source: the unique id is that of type and body") {
-  Directory directory;
+  Scratch directory;
   auto id_of = [&](const std::string& type, const std::string& body) {
     MessageOptions options;
     options.unique = true;
@@ -179,7 +158,7 @@ TEST_CASE("message source: the unique id is that of type and body") {
 }
 
 TEST_CASE("message source: same id, other body is bad data") {
-  Directory directory;
+  Scratch directory;
   MessageOptions options;
   options.id = "a";
   options.file = directory.write("body", "x");
@@ -192,7 +171,7 @@ TEST_CASE("message source: same id, other body is bad data") {
 }
 
 TEST_CASE("message source: files of a directory") {
-  Directory directory;
+  Scratch directory;
   const std::string box = directory.path + "/box";
   REQUIRE(mkdir(box.c_str(), 0700) == 0);
   for (const char* name : {"one", ".hidden", "two.tmp", "three.part", "four~"}) directory.write(std::string("box/") + name, name);
@@ -228,7 +207,7 @@ TEST_CASE("message source: files of a directory") {
 }
 
 TEST_CASE("message source: a file met again before it was moved has the same id") {
-  Directory directory;
+  Scratch directory;
   const std::string box = directory.path + "/box";
   REQUIRE(mkdir(box.c_str(), 0700) == 0);
   directory.write("box/one", "text");
@@ -241,13 +220,9 @@ TEST_CASE("message source: a file met again before it was moved has the same id"
   };
   auto source = MessageSource::open_files(options, CommonOptions{});
   REQUIRE(source.has_value());
-  RootOptions how;
-  how.create = true;
-  how.min_free_bytes = 0;
   {
-    auto root = Root::open(directory.path + "/root", how);
-    REQUIRE(root.has_value());
-    CHECK(!source->run(**root, "", fails, false).has_value());
+    auto root = open_root(directory.path + "/root");
+    CHECK(!source->run(*root, "", fails, false).has_value());
   }
   Store store;
   REQUIRE(run(directory, options, store).has_value());

@@ -2,10 +2,10 @@
 
 #include <sys/stat.h>
 
-#include <filesystem>
 #include <thread>
 
 #include "outcome_store.hpp"
+#include "scratch.hpp"
 #include "sqlite.hpp"
 #include "units.hpp"
 
@@ -14,18 +14,6 @@ using namespace gw;
 namespace {
 
 RootClock now_clock() { return {now_ms(), 0, true}; }
-
-/// A directory of this test's own, left behind if a requirement fails (that throws).
-struct Directory {
-  std::string path;
-  Directory() {
-    char name[] = "/tmp/gatepost-unit.XXXXXX";
-    path = ::mkdtemp(name);
-  }
-  ~Directory() {
-    if (std::uncaught_exceptions() == 0) std::filesystem::remove_all(path);
-  }
-};
 
 Outcome outcome(const std::string& id, const std::string& site, OutcomeState state, int64_t since) {
   Outcome o;
@@ -39,7 +27,7 @@ Outcome outcome(const std::string& id, const std::string& site, OutcomeState sta
 }  // namespace
 
 TEST_CASE("outcome_store: the latest row of each site") {
-  Directory dir;
+  Scratch dir;
   auto store = OutcomeStore::open(dir.path, true);
   REQUIRE(store);
   Outcome failed = outcome("m1", "A", OutcomeState::stored, 1000);
@@ -64,7 +52,7 @@ TEST_CASE("outcome_store: the latest row of each site") {
 }
 
 TEST_CASE("outcome_store: another process sees it, files are private") {
-  Directory dir;
+  Scratch dir;
   CHECK(OutcomeStore::open(dir.path, false).error().code == ExitCode::no_input);
   auto writer = OutcomeStore::open(dir.path, true);
   REQUIRE(writer);
@@ -80,7 +68,7 @@ TEST_CASE("outcome_store: another process sees it, files are private") {
 }
 
 TEST_CASE("outcome_store: many rows move to their place and stay findable") {
-  Directory dir;
+  Scratch dir;
   auto store = OutcomeStore::open(dir.path, true);
   REQUIRE(store);
   const int batches = 300, batch = 40;  // three moves
@@ -116,7 +104,7 @@ TEST_CASE("outcome_store: many rows move to their place and stay findable") {
 }
 
 TEST_CASE("outcome_store: a store of version 1 is read and gets what is new") {
-  Directory dir;
+  Scratch dir;
   REQUIRE(OutcomeStore::open(dir.path, true));
   {
     auto db = SqliteDatabase::open(dir.path + "/outcomes.db", false);
@@ -130,7 +118,7 @@ TEST_CASE("outcome_store: a store of version 1 is read and gets what is new") {
 }
 
 TEST_CASE("outcome_store: sites and probes") {
-  Directory dir;
+  Scratch dir;
   auto store = OutcomeStore::open(dir.path, true);
   REQUIRE(store);
   SiteRecord record{"A", false, 100, 200, "connection refused", 60'000};
@@ -150,7 +138,7 @@ TEST_CASE("outcome_store: sites and probes") {
 }
 
 TEST_CASE("outcome_store: old outcomes go, whole hours at a time") {
-  Directory dir;
+  Scratch dir;
   auto store = OutcomeStore::open(dir.path, true);
   REQUIRE(store);
   REQUIRE((*store)->record(now_clock(), std::vector<Outcome>{outcome("m", "A", OutcomeState::delivered, now_ms())}));
@@ -161,7 +149,7 @@ TEST_CASE("outcome_store: old outcomes go, whole hours at a time") {
 }
 
 TEST_CASE("outcome_store: a clock that is behind or suspicious forgets nothing, and one that was ahead hides nothing") {
-  Directory dir;
+  Scratch dir;
   auto store = OutcomeStore::open(dir.path, true);
   REQUIRE(store);
   const int64_t now = now_ms(), month = 30ll * 24 * 3600 * 1000;
@@ -177,7 +165,7 @@ TEST_CASE("outcome_store: a clock that is behind or suspicious forgets nothing, 
 }
 
 TEST_CASE("outcome_store: a store of version 2 gets what it lacks") {
-  Directory dir;
+  Scratch dir;
   { REQUIRE(OutcomeStore::open(dir.path, true)); }
   {
     auto db = SqliteDatabase::open(dir.path + "/outcomes.db", false);
@@ -194,7 +182,7 @@ TEST_CASE("outcome_store: a store of version 2 gets what it lacks") {
 }
 
 TEST_CASE("outcome_store: many writers and a long log") {
-  Directory dir;
+  Scratch dir;
   auto keep = OutcomeStore::open(dir.path, true);
   REQUIRE(keep);
   std::vector<std::thread> threads;
@@ -213,7 +201,7 @@ TEST_CASE("outcome_store: many writers and a long log") {
 }
 
 TEST_CASE("outcome_store: a foreign file is refused") {
-  Directory dir;
+  Scratch dir;
   auto db = SqliteDatabase::open(dir.path + "/outcomes.db", true);
   REQUIRE(db);
   REQUIRE((*db)->exec("CREATE TABLE mine(x); PRAGMA user_version=9"));

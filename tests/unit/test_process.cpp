@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
 #include "process.hpp"
+#include "scratch.hpp"
 #include "units.hpp"
 
 using namespace gw;
@@ -43,16 +43,9 @@ Finished run_shell(const std::string& script, std::vector<std::string> environme
   return finished;
 }
 
-struct Directory {
-  std::filesystem::path path;
-  Directory() {
-    char name[] = "/tmp/gw-process-XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~Directory() { std::filesystem::remove_all(path); }
+struct Directory : Scratch {
   std::string file(const std::string& name, const std::string& text, mode_t mode) const {
-    std::string where = path / name;
-    std::ofstream(where) << text;
+    const std::string where = write(name, text);
     ::chmod(where.c_str(), mode);
     return where;
   }
@@ -129,10 +122,10 @@ TEST_CASE("process: descriptors 0 to 2 may be each other's") {
 TEST_CASE("process: what cannot be executed says why") {
   Directory dir;
   std::string text;
-  CHECK(start_code((dir.path / "absent").string(), &text) == ExitCode::config);
+  CHECK(start_code(dir.path + "/absent", &text) == ExitCode::config);
   CHECK(text.find("No such file or directory") != std::string::npos);
   CHECK(start_code(dir.file("plain", "#!/bin/sh\n", 0600)) == ExitCode::config);
-  CHECK(start_code(dir.path.string()) == ExitCode::config);
+  CHECK(start_code(dir.path) == ExitCode::config);
   CHECK(start_code(dir.file("no-interpreter", "#!/no/such/shell\n", 0700), &text) == ExitCode::config);
   CHECK(text.find("interpreter") != std::string::npos);
   CHECK(start_code(dir.file("no-format", "echo hello\n", 0700), &text) == ExitCode::config);
@@ -145,7 +138,7 @@ TEST_CASE("process: a program is found in PATH or by its path") {
   std::string good = dir.file("tool", "#!/bin/sh\n", 0700);
   dir.file("plain", "x", 0600);
   std::string before = std::getenv("PATH");
-  ::setenv("PATH", (dir.path.string() + ":/bin").c_str(), 1);
+  ::setenv("PATH", (dir.path + ":/bin").c_str(), 1);
   auto found = find_program("tool");
   auto shell = find_program("sh");
   auto plain = find_program("plain");
@@ -159,13 +152,13 @@ TEST_CASE("process: a program is found in PATH or by its path") {
   CHECK(absent.error().code == ExitCode::config);
   if (::geteuid() != 0) CHECK_FALSE(plain);
   CHECK(find_program(good));
-  CHECK_FALSE(find_program(dir.path.string()));
+  CHECK_FALSE(find_program(dir.path));
   CHECK_FALSE(find_program(""));
 }
 
 TEST_CASE("process: killing the group reaches grandchildren, and dropping a child ends it") {
   Directory dir;
-  std::string pid_file = dir.path / "pid";
+  std::string pid_file = dir.path + "/pid";
   auto alive = [&] {
     std::ifstream file(pid_file);
     pid_t pid = 0;

@@ -10,6 +10,7 @@
 
 #include "hash.hpp"
 #include "queue.hpp"
+#include "scratch.hpp"
 #include "units.hpp"
 
 using namespace gw;
@@ -17,24 +18,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A root in a directory of its own, removed when the case ends well.
-struct Place {
-  Place() {
-    char name[] = "/tmp/gw-unit-queue-XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~Place() { fs::remove_all(path); }
-  std::string path;
-
-  std::unique_ptr<Root> open(const char* name = "root", uint64_t min_free = 0) {
-    RootOptions options;
-    options.create = true;
-    options.machine = "here";
-    options.min_free_bytes = min_free;
-    auto root = Root::open(path + "/" + name, options);
-    REQUIRE_MESSAGE(root, (root ? "" : root.error().text));
-    return *std::move(root);
-  }
+/// Roots in a directory of their own.
+struct Place : Scratch {
+  std::unique_ptr<Root> open(const std::string& name = "root", uint64_t min_free = 0) { return open_root(path + "/" + name, "here", min_free); }
   /// What a power loss that lost nothing leaves: another identity, so the copy goes through boot recovery.
   std::unique_ptr<Root> open_copy(const char* from, const char* to) {
     fs::copy(path + "/" + from, path + "/" + to, fs::copy_options::recursive);
@@ -42,16 +28,9 @@ struct Place {
   }
 };
 
-Message message(const std::string& id, std::string body = "body") {
-  Message m;
-  m.headers.set(header::message_id, id);
-  m.body = Body(std::move(body));
-  return m;
-}
-
 void put(Root& root, const Queue& queue, const std::string& id, std::string body = "body", PutOptions options = {}) {
   Transaction t;
-  t.put(queue, message(id, std::move(body)), std::move(options));
+  t.put(queue, message_with(id, std::move(body)), std::move(options));
   auto done = root.commit(std::move(t));
   REQUIRE_MESSAGE(done, (done ? "" : done.error().text));
 }
@@ -315,7 +294,7 @@ TEST_CASE("queue: keys: same id same body is one message, another body a conflic
   Queue a = queue(*root, "A"), b = queue(*root, "B");
   auto keyed = [&](const std::string& id, const std::string& body, std::vector<Queue> targets) {
     Transaction t;
-    for (auto& q : targets) t.put(q, message(id, body), {0, DedupKey{std::string(local_dedup_store), q.name(), id, sha256(body)}});
+    for (auto& q : targets) t.put(q, message_with(id, body), {0, DedupKey{std::string(local_dedup_store), q.name(), id, sha256(body)}});
     return root->commit(std::move(t));
   };
   auto first = keyed("x", "1", {a});
@@ -347,8 +326,8 @@ TEST_CASE("queue: a claim and keys in one transaction: all or none, duplicates d
     REQUIRE((claims && claims->size() == 1));
     Transaction t;
     t.ack(std::move((*claims)[0]));
-    t.put(out, message(id, body), key(id, body));
-    t.put(plain, message("p"));
+    t.put(out, message_with(id, body), key(id, body));
+    t.put(plain, message_with("p"));
     return root->commit(std::move(t));
   };
   for (const char* id : {"1", "2", "3"}) put(*root, in, id);
@@ -365,9 +344,9 @@ TEST_CASE("queue: a claim and keys in one transaction: all or none, duplicates d
   CHECK(take_all(*root, in) == Ids{"3"});  // given back, nothing was put
   // The error names the id that hinders, not one that it held back; that one stays free.
   Transaction both_new;
-  both_new.put(plain, message("z"));
-  both_new.put(out, message("fresh"), key("fresh", "body"));
-  both_new.put(out, message("a", "y"), key("a", "y"));
+  both_new.put(plain, message_with("z"));
+  both_new.put(out, message_with("fresh"), key("fresh", "body"));
+  both_new.put(out, message_with("a", "y"), key("a", "y"));
   auto hindered = root->commit(std::move(both_new));
   REQUIRE(!hindered);
   CHECK(hindered.error().text.find("id 'a'") != std::string::npos);
@@ -375,9 +354,9 @@ TEST_CASE("queue: a claim and keys in one transaction: all or none, duplicates d
   CHECK(take_all(*root, plain) == Ids{"p", "p"});
   // Twice in one transaction is once.
   Transaction t;
-  t.put(plain, message("q"));
-  for (int i = 0; i < 2; ++i) t.put(out, message("b"), key("b", "body"));
-  t.put(out, message("fresh"), key("fresh", "body"));
+  t.put(plain, message_with("q"));
+  for (int i = 0; i < 2; ++i) t.put(out, message_with("b"), key("b", "body"));
+  t.put(out, message_with("fresh"), key("fresh", "body"));
   auto both = root->commit(std::move(t));
   REQUIRE(both);
   CHECK(both->puts[1].outcome == PutOutcome::stored);
@@ -405,7 +384,7 @@ TEST_CASE("queue: bodies above 64 KiB are files, stored once for many targets, g
   auto body = std::move(writer).finish();
   REQUIRE(body);
   CHECK(body->is_file());
-  Message m = message("big");
+  Message m = message_with("big");
   m.body = *body;
   Transaction t;
   t.put(a, m);
@@ -437,7 +416,7 @@ TEST_CASE("queue: byte limit and free-space reserve refuse puts, takes go on") {
   Result<CommitResult> last = CommitResult{};
   for (; stored < 100; stored++) {
     Transaction t;
-    t.put(*q, message("m" + std::to_string(stored), std::string(500, 'x')));
+    t.put(*q, message_with("m" + std::to_string(stored), std::string(500, 'x')));
     last = root->commit(std::move(t));
     if (!last) break;
   }
@@ -450,7 +429,7 @@ TEST_CASE("queue: byte limit and free-space reserve refuse puts, takes go on") {
   auto tight = place.open("root", UINT64_MAX / 2);
   auto q2 = tight->queue("Q");
   Transaction t;
-  t.put(*q2, message("no"));
+  t.put(*q2, message_with("no"));
   auto refused = tight->commit(std::move(t));
   REQUIRE(!refused);
   CHECK(refused.error().code == ExitCode::not_now);
@@ -465,7 +444,7 @@ TEST_CASE("queue: space comes back: an emptied queue is small, finished segments
     Queue q = queue(*root, "Q");
     for (int round = 0; round < 20; round++) {
       std::vector<Transaction> batch(200);
-      for (auto& t : batch) t.put(q, message("x", std::string(1000, 'x')));
+      for (auto& t : batch) t.put(q, message_with("x", std::string(1000, 'x')));
       for (auto& r : root->commit_all(std::move(batch))) REQUIRE(r);
     }
     disk_full = q.status()->disk_bytes;
@@ -493,7 +472,7 @@ TEST_CASE("queue: disk stays within twice the live bytes and 1 MiB, in whatever 
     uint64_t worst_permille = 0;
     for (unsigned turn = 0; turn < 60; ++turn) {
       std::vector<Transaction> batch(turn < 40 ? 200 : 0);
-      for (auto& t : batch) t.put(q, message("x", std::string(1000, 'x')));
+      for (auto& t : batch) t.put(q, message_with("x", std::string(1000, 'x')));
       for (auto& r : root->commit_all(std::move(batch))) REQUIRE(r);
       auto claims = q.claim(at_once);
       REQUIRE(claims);
@@ -522,7 +501,7 @@ TEST_CASE("queue: one old message does not pin what is behind it") {
   auto held = q.claim(1);
   for (int round = 0; round < 40; round++) {
     std::vector<Transaction> batch(100);
-    for (auto& t : batch) t.put(q, message("x", std::string(2000, 'x')));
+    for (auto& t : batch) t.put(q, message_with("x", std::string(2000, 'x')));
     for (auto& r : root->commit_all(std::move(batch))) REQUIRE(r);
   }
   CHECK(take_all(*root, q).size() == 4000);
@@ -542,7 +521,7 @@ TEST_CASE("queue: expired messages are dropped at claim") {
   Place place;
   auto root = place.open();
   Queue q = queue(*root, "Q");
-  Message m = message("late");
+  Message m = message_with("late");
   m.headers.set(header::time_sent, format_nsb_time((now_ms() - 10'000) * 1000));
   m.headers.set(header::time_to_be_received, "00:00:05");
   Transaction t;
@@ -635,7 +614,7 @@ TEST_CASE("queue: threads: every message once, order kept per producer") {
     threads.emplace_back([&, p] {
       for (int i = 0; i < each; i++) {
         Transaction t;
-        t.put(q, message(std::to_string(p) + "/" + std::to_string(i)));
+        t.put(q, message_with(std::to_string(p) + "/" + std::to_string(i)));
         if (!root->commit(std::move(t))) std::abort();
       }
     });

@@ -2,10 +2,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <utility>
 
+#include "scratch.hpp"
 #include "secrets.hpp"
 #include "tls_files.hpp"
 
@@ -13,15 +13,8 @@ using namespace gw;
 
 namespace {
 
-/// A directory that goes with the test.
-struct Directory {
-  char path[32] = "/tmp/gw-secrets.XXXXXX";
-  Directory() { REQUIRE(::mkdtemp(path) != nullptr); }
-  ~Directory() {
-    ::unlink(file().c_str());
-    ::rmdir(path);
-  }
-  std::string file() const { return std::string(path) + "/file"; }
+struct Directory : Scratch {
+  std::string file() const { return path + "/file"; }
   void write(const std::string& text, mode_t mode) const {
     ::unlink(file().c_str());
     std::ofstream(file()) << text;

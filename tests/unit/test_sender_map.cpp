@@ -1,11 +1,11 @@
 // The map as senders use it: last good ones, instances that leave, endpoints that must not vanish.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "decommission_state.hpp"
+#include "scratch.hpp"
 #include "sender_map.hpp"
 #include "units.hpp"
 
@@ -13,27 +13,12 @@ using namespace gw;
 
 namespace {
 
-struct Place {
-  std::filesystem::path parent;
-  std::unique_ptr<Root> root;
+struct Place : Scratch {
+  std::unique_ptr<Root> root = open_root(path + "/root", "vm1", 1 << 20);
   MapSettings settings;
   Place() {
-    char name[] = "/tmp/gw-map-XXXXXX";
-    parent = mkdtemp(name);
-    RootOptions options;
-    options.create = true;
-    options.machine = "vm1";
-    options.min_free_bytes = 1 << 20;
-    auto opened = Root::open(parent / "root", options);
-    REQUIRE_MESSAGE(opened, opened.error().text);
-    root = *std::move(opened);
-    std::ofstream(parent / "config.xml") << "<gatepost><Machines><Machine Name=\"vm2\" Address=\"http://vm2/\"/></Machines></gatepost>";
-    settings = default_map_settings(parent / "config.xml");
+    settings = default_map_settings(write("config.xml", "<gatepost><Machines><Machine Name=\"vm2\" Address=\"http://vm2/\"/></Machines></gatepost>"));
     for (const char* queue : {"Sales", "Sales-2"}) REQUIRE(root->create_queue(queue));
-  }
-  ~Place() {
-    root.reset();
-    std::filesystem::remove_all(parent);
   }
   void map(const std::string& instances) const {
     std::ofstream(settings.map) << "<endpoints><endpoint name='Sales'>" << instances << "</endpoint></endpoints>";
@@ -168,7 +153,7 @@ TEST_CASE("sender map: last good ones") {
   auto map = place.open();
   CHECK(place.addresses(*map) == "Sales@vm1 Sales-2@vm1");
   CHECK(map->routes().find("T") != nullptr);
-  place.settings.map = place.parent / "other.xml";
+  place.settings.map = place.path + "/other.xml";
   place.settings.map_given = true;
   auto missing = SenderMap::open(*place.root, place.settings);
   REQUIRE_FALSE(missing.has_value());

@@ -4,26 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
-namespace {
+#include "scratch.hpp"
 
-struct TempDir {
-  std::string path;
-  TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "gw-sqlite-XXXXXX").string();
-    REQUIRE(::mkdtemp(pattern.data()));
-    path = pattern;
-  }
-  ~TempDir() { std::filesystem::remove_all(path); }
-};
-
-}  // namespace
+using gw::Scratch;
 
 TEST_CASE("sqlite: statements bind, step and can be used again") {
-  TempDir dir;
+  Scratch dir;
   auto db = gw::SqliteDatabase::open(dir.path + "/a.db", true);
   REQUIRE(db);
   REQUIRE((*db)->exec("CREATE TABLE t(a INTEGER, b TEXT, c BLOB)"));
@@ -53,7 +41,7 @@ TEST_CASE("sqlite: statements bind, step and can be used again") {
 }
 
 TEST_CASE("sqlite: errors say which database and which class") {
-  TempDir dir;
+  Scratch dir;
   auto absent = gw::SqliteDatabase::open(dir.path + "/none.db", false);
   REQUIRE_FALSE(absent);
   CHECK(absent.error().code == gw::ExitCode::no_input);
@@ -71,7 +59,7 @@ TEST_CASE("sqlite: errors say which database and which class") {
 }
 
 TEST_CASE("sqlite: no commit checkpoints by itself, and neither does closing") {
-  TempDir dir;
+  Scratch dir;
   std::string path = dir.path + "/w.db";
   auto log_bytes = [&] {
     struct stat st{};
@@ -94,7 +82,7 @@ TEST_CASE("sqlite: no commit checkpoints by itself, and neither does closing") {
 }
 
 TEST_CASE("sqlite: a checkpoint does not wait for readers") {
-  TempDir dir;
+  Scratch dir;
   auto writer = gw::SqliteDatabase::open(dir.path + "/r.db", true);
   REQUIRE(writer);
   REQUIRE((*writer)->exec("PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(1),(2)"));

@@ -9,6 +9,7 @@
 
 #include "control_message.hpp"
 #include "control_receiver.hpp"
+#include "scratch.hpp"
 #include "subscription_store.hpp"
 #include "tool.hpp"
 #include "units.hpp"
@@ -17,14 +18,7 @@ using namespace gw;
 
 namespace {
 
-struct Directory {
-  std::string path;
-  Directory() {
-    char name[] = "/tmp/gatepost-subscriptions.XXXXXX";
-    REQUIRE(mkdtemp(name) != nullptr);
-    path = name;
-  }
-  ~Directory() { [[maybe_unused]] int ignored = std::system(("rm -rf " + path).c_str()); }
+struct Directory : Scratch {
   std::unique_ptr<SubscriptionStore> store() {
     auto opened = SubscriptionStore::open(path, true);
     REQUIRE_MESSAGE(opened.has_value(), opened.error().text);
@@ -176,13 +170,8 @@ TEST_CASE("reading subscription messages") {
 
 TEST_CASE("who takes control messages applies them") {
   Directory d;
-  RootOptions how;
-  how.create = true;
-  how.machine = "here";
-  how.min_free_bytes = 0;
-  auto root = Root::open(d.path + "/root", how);
-  REQUIRE_MESSAGE(root.has_value(), root.error().text);
-  ControlReceiver receiver(**root, "Sales", "Sales");
+  auto root = open_root(d.path + "/root", "here");
+  ControlReceiver receiver(*root, "Sales", "Sales");
   SubscriptionRequest request;
   request.type = "Sales.Accepted, Sales";
   request.endpoint = "Shop";
@@ -200,7 +189,7 @@ TEST_CASE("who takes control messages applies them") {
   plain.headers.set(header::message_intent, "Subscribe");
   CHECK(!*receiver.apply(plain));
   CHECK(!*receiver.apply(make_control_message("Send", "vm1")));
-  auto store = SubscriptionStore::open((*root)->path(), false);
+  auto store = SubscriptionStore::open(root->path(), false);
   REQUIRE(store.has_value());
   CHECK(shown(*(*store)->list()) == "Sales Sales.Accepted Shop Shop@vm1\nOrders Sales.Accepted Shop Shop@vm7\n");
 }

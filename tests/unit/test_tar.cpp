@@ -7,8 +7,7 @@
 #include <sstream>
 #include <string>
 
-#include <unistd.h>
-
+#include "scratch.hpp"
 #include "tar.hpp"
 
 using namespace gw;
@@ -58,16 +57,6 @@ std::string all_bytes() {
   for (int i = 0; i < 256; ++i) bytes += static_cast<char>(i);
   return bytes;
 }
-
-struct Directory {
-  std::string path;
-  Directory() {
-    char name[] = "/tmp/gatepost-tar.XXXXXX";
-    REQUIRE(mkdtemp(name) != nullptr);
-    path = name;
-  }
-  ~Directory() { [[maybe_unused]] int ignored = std::system(("rm -rf " + path).c_str()); }
-};
 
 }  // namespace
 
@@ -146,10 +135,10 @@ TEST_CASE("tar: sizes beyond 8 GiB are records") {
 
 TEST_CASE("tar: GNU tar reads ours, we read GNU tar's") {
   if (std::system("tar --version >/dev/null 2>&1") != 0) return;
-  Directory directory;
+  Scratch directory;
   const std::string name = std::string(120, 'n') + "/1.body";
   std::ofstream(directory.path + "/ours.tar", std::ios::binary) << archive_of({{member_of(name, 256), all_bytes()}, {member_of("empty", 0), ""}});
-  REQUIRE(std::system(("cd " + directory.path + " && tar xf ours.tar && tar cf gnu.tar --format=gnu " + name + " empty && tar cf pax.tar --format=pax " +
+  REQUIRE(std::system(("cd '" + directory.path + "' && tar xf ours.tar && tar cf gnu.tar --format=gnu " + name + " empty && tar cf pax.tar --format=pax " +
                        name + " empty").c_str()) == 0);
   for (const char* which : {"gnu.tar", "pax.tar", "ours.tar"}) {
     CAPTURE(which);

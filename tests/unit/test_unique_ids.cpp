@@ -1,11 +1,9 @@
 #include <doctest/doctest.h>
 
-#include <unistd.h>
-
-#include <cstdlib>
 #include <thread>
 
 #include "hash.hpp"
+#include "scratch.hpp"
 #include "unique_ids.hpp"
 #include "units.hpp"
 
@@ -13,35 +11,14 @@ using namespace gw;
 
 namespace {
 
-struct Fixture {
-  std::string path;
-  std::unique_ptr<Root> root;
-  Queue queue;
-  Fixture() {
-    char name[] = "/tmp/gatepost-unique.XXXXXX";
-    REQUIRE(mkdtemp(name) != nullptr);
-    path = name;
-    RootOptions how;
-    how.create = true;
-    how.min_free_bytes = 0;
-    auto opened = Root::open(path + "/root", how);
-    REQUIRE_MESSAGE(opened.has_value(), opened.error().text);
-    root = std::move(*opened);
-    queue = *root->create_queue("Sales");
-  }
-  ~Fixture() {
-    queue = Queue();
-    root.reset();
-    [[maybe_unused]] int ignored = std::system(("rm -rf " + path).c_str());
-  }
+struct Fixture : Scratch {
+  std::unique_ptr<Root> root = open_root(path + "/root");
+  Queue queue = *root->create_queue("Sales");
 
   static DedupKey key(const std::string& body) { return DedupKey{std::string(local_dedup_store), "Sales", "order-17", sha256(body), 0}; }
   PutOutcome put(const std::string& body) {
-    Message message;
-    message.headers.set(header::message_id, "order-17");
-    message.body = Body(body);
     Transaction transaction;
-    transaction.put(queue, std::move(message), PutOptions{0, key(body)});
+    transaction.put(queue, message_with("order-17", body), PutOptions{0, key(body)});
     auto result = root->commit(std::move(transaction));
     REQUIRE_MESSAGE(result.has_value(), result.error().text);
     return result->puts.at(0).outcome;
