@@ -7,6 +7,8 @@
 #   unplug NAME...  plug NAME...   its link is down, up again
 #   lose NAME N                N of 100 packets that come in to it are dropped at random (0: none)
 #   url NAME                   where its listener for other machines is to be
+#   configure_machines ATTRS [NAME ATTRS]...   <Gateway ATTRS/> and all machines in each one's configuration, with attributes of their own
+#   start_gateway NAME         its listener and its forwarder, the daemons listen-NAME and forward-NAME
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # IP is for the tests
 
@@ -59,6 +61,21 @@ start_on() {
   start_daemon "$daemon" env GW_ROOT="$T/$name/root" GW_CONFIG="$T/$name/config.xml" ip netns exec "$_lan-$name" "$@"
 }
 url() { echo "http://${IP[$1]}:$machine_port/machine/"; }
+
+configure_machines() {
+  local gateway=$1 name machines=
+  shift
+  local -A own=()
+  while [ $# -gt 0 ]; do own[$1]=$2; shift 2; done
+  for name in "${!IP[@]}"; do machines+="    <Machine Name=\"$name\" Address=\"$(url "$name")\" ${own[$name]:-}/>"$'\n'; done
+  for name in "${!IP[@]}"; do
+    printf '<gatepost>\n  <Gateway %s/>\n  <Machines>\n%s  </Machines>\n</gatepost>\n' "$gateway" "$machines" >"$T/$name/config.xml"
+  done
+}
+start_gateway() {
+  start_on "$1" "listen-$1" gw-listen --machine "$1" --channel "http://+:$machine_port/machine/"
+  start_on "$1" "forward-$1" gw-send forward --probe-interval 100ms
+}
 
 unplug() { local name; for name in "$@"; do ip -n "$_lan" link set "v-$name" down; done; }
 plug() { local name; for name in "$@"; do ip -n "$_lan" link set "v-$name" up; done; }

@@ -8,19 +8,8 @@ cuts=${CUTS:-6}
 
 need_machines
 make_machines vm1 vm2
-for name in vm1 vm2; do
-  cat >"$name/config.xml" <<END
-<gatepost>
-  <Gateway ConnectTimeout="300ms" AnswerTimeout="700ms" RetryIncrement="100ms" Retries="1000"/>
-  <Machines>
-    <Machine Name="vm1" Address="$(url vm1)"/>
-    <Machine Name="vm2" Address="$(url vm2)" Concurrency="8"/>
-  </Machines>
-</gatepost>
-END
-  start_on "$name" "listen-$name" gw-listen --machine "$name" --channel "http://+:$machine_port/machine/"
-  start_on "$name" "forward-$name" gw-send forward --probe-interval 100ms
-done
+configure_machines 'ConnectTimeout="300ms" AnswerTimeout="700ms" RetryIncrement="100ms" Retries="1000"' vm2 'Concurrency="8"'
+for name in vm1 vm2; do start_gateway "$name"; done
 run_ok on vm2 queue-inspect create Sales error
 run_ok on vm1 queue-inspect create answers error
 

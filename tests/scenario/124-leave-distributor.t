@@ -13,18 +13,8 @@ printf '%s %s\n' "$GW_MESSAGE_ID" "$GW_QUEUE@$(cat "$GW_ROOT/machine")" >>"$(dir
 case $GW_MESSAGE_ID in *5) [ "$GW_ATTEMPT" -gt 1 ] || exit 75 ;; esac
 END
 chmod +x handler
-for name in vm1 vm2 vm3; do
-  cat >"$name/config.xml" <<END
-<gatepost>
-  <Gateway ConnectTimeout="500ms" AnswerTimeout="2s"/>
-  <Machines>
-    <Machine Name="vm1" Address="$(url vm1)"/><Machine Name="vm2" Address="$(url vm2)"/><Machine Name="vm3" Address="$(url vm3)"/>
-  </Machines>
-</gatepost>
-END
-  start_on "$name" "listen-$name" gw-listen --machine "$name" --channel "http://+:$machine_port/machine/"
-  start_on "$name" "forward-$name" gw-send forward --probe-interval 100ms
-done
+configure_machines 'ConnectTimeout="500ms" AnswerTimeout="2s"'
+for name in vm1 vm2 vm3; do start_gateway "$name"; done
 # vm1 sends by the map; the map has the distributor.
 printf '<endpoints>\n  <endpoint name="Sales"><instance machine="vm1"/></endpoint>\n</endpoints>\n' >vm1/instance-mapping.xml
 printf '<routing><route type="Shop.Order" endpoint="Sales"/><route type="Shop.Priced" endpoint="Prices"/></routing>\n' >vm1/routing.xml

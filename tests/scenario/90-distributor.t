@@ -5,21 +5,14 @@
 # shellcheck disable=SC2016 # the handlers' own variables
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/distributor-lib.sh
+. "$SRC/tests/distributor-lib.sh"
 
-value() { # KEY [WORKER]: of the endpoint's object, or of a worker's
-  distributor status --json 2>/dev/null | python3 -c 'import json, sys
-for line in sys.stdin:
-    row = json.loads(line)
-    if (row["worker"].split("@")[0] if row["kind"] == "worker" else "") == (sys.argv[2] if len(sys.argv) > 2 else ""):
-        print(row.get(sys.argv[1], "absent"))' "$@"
-}
-is() { [ "$(value "${@:2}")" = "$1" ]; }
 ready() { queue-inspect list --json | python3 -c 'import json, sys
 for line in sys.stdin:
     row = json.loads(line)
     if row["queue"] == sys.argv[1]: print(row[sys.argv[2] if len(sys.argv) > 2 else "ready"])' "$@"; }
 ready_is() { [ "$(ready "$2")" = "$1" ]; }
-lines_are() { [ "$(wc -l <"$2")" = "$1" ]; }
 machine=$(hostname)
 
 # --- what is refused ---------------------------------------------------------------------------------------------------------------------

@@ -4,29 +4,11 @@
 # shellcheck disable=SC2016 # the handlers' own variables
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/distributor-lib.sh
+. "$SRC/tests/distributor-lib.sh"
 
-value() { # KEY [WORKER]
-  distributor status --json 2>/dev/null | python3 -c 'import json, sys
-for line in sys.stdin:
-    row = json.loads(line)
-    if (row["worker"].split("@")[0] if row["kind"] == "worker" else "") == (sys.argv[2] if len(sys.argv) > 2 else ""):
-        print(row.get(sys.argv[1], "absent"))' "$@"
-}
-is() { [ "$(value "${@:2}")" = "$1" ]; }
-count() { queue-inspect list "$1" --json 2>/dev/null | wc -l; }
-count_is() { [ "$(count "$2")" = "$1" ]; }
-lines_are() { [ "$(wc -l <"$2")" = "$1" ]; }
-balanced() { distributor status >/dev/null 2>&1; }
-# All tokens back, everything handled.
-settled() { [ "$(value tokens) $(value in_flight) $(value waiting)" = "$1 0 0" ] && balanced && [ "$(count E.distributor.storage)" = "$1" ]; }
-start_worker() { # NAME CAPACITY SCRIPT [OPTION...]
-  start_daemon "$1" distributor worker --master E --queue "$1" --capacity "$2" "${@:4}" -- sh -c "$3"
-}
-send() { printf '%s\n' "$@" | queue-inspect put E --lines -q; }
 machine=$(hostname)
-touch log
-printf '#!/bin/sh\nprintf "%%s\\n" "$(cat)" >>"$1"\n' >keep
-chmod 755 keep
+make_keep
 start_daemon run distributor run --endpoint E
 start_worker W 2 './keep log'
 wait_until 10 settled 2

@@ -4,6 +4,8 @@
 # shellcheck disable=SC2016 # the handlers' own variables
 # shellcheck source=tests/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/distributor-lib.sh
+. "$SRC/tests/distributor-lib.sh"
 
 # vm1 is one root, vm2 the other one; each has a configuration of its own.
 mkdir one two
@@ -24,22 +26,9 @@ start_on() { # one|two NAME COMMAND...
   export GW_ROOT=$T/$vm/root GW_CONFIG=$T/$vm/config.xml
   start_daemon "$@"
 }
-value() { # KEY [WORKER]
-  on one distributor status --json 2>/dev/null | python3 -c 'import json, sys
-for line in sys.stdin:
-    row = json.loads(line)
-    if (row["worker"] if row["kind"] == "worker" else "") == (sys.argv[2] if len(sys.argv) > 2 else ""):
-        print(row.get(sys.argv[1], "absent"))' "$@"
-}
-is() { [ "$(value "${@:2}")" = "$1" ]; }
-lines_are() { [ "$(wc -l <"$2")" = "$1" ]; }
-count() { on "$1" queue-inspect list "$2" --json 2>/dev/null | wc -l; }
-count_is() { [ "$(count "$2" "$3")" = "$1" ]; }
-settled() { [ "$(value tokens) $(value in_flight) $(value waiting)" = "$1 0 0" ] && [ "$(count one Sales.distributor.storage)" = "$1" ]; }
-send() { printf '%s\n' "$@" | on one queue-inspect put Sales --lines -q; }
-touch log
-printf '#!/bin/sh\nprintf "%%s\\n" "$(cat)" >>"$1"\n' >keep
-chmod 755 keep
+endpoint=Sales at_distributor=(on one)
+has_failed() { [ "$(on two queue-inspect list error --json 2>/dev/null | wc -l)" = 1 ]; }
+make_keep
 
 run_exit 64 on two distributor worker --master Sales@vm1 -- true
 like 'the following machines have not been configured: vm1' "$err"
@@ -69,7 +58,7 @@ wait_until 10 is dead state Sales.worker@vm2
 start_on two W distributor worker --master Sales@vm1 --capacity 2 -- sh -c 'exit 65'
 wait_until 10 settled 2
 send bad
-wait_until 10 count_is 1 two error
+wait_until 10 has_failed
 wait_until 10 settled 2
 same '"NServiceBus.FailedQ":"Sales@vm1"' "$(on two queue-inspect list error --json | grep -o '"NServiceBus.FailedQ":"[^"]*"')"
 
