@@ -1,5 +1,7 @@
 #include "store_drafts.hpp"
 
+#include <algorithm>
+
 #include "held_sends.hpp"
 #include "unique_ids.hpp"
 
@@ -26,35 +28,61 @@ Result<PutResult> put_again(Root& root, const DraftPlace& place, Draft& draft, M
   return committed.puts.at(0);
 }
 
+// A refusal of one copy is that of all, for then none is stored; a draft of which any copy is new is stored.
+PutOutcome outcome_of(const std::vector<PutResult>& puts) {
+  for (PutOutcome outcome : {PutOutcome::conflict, PutOutcome::too_old, PutOutcome::stored})
+    if (std::any_of(puts.begin(), puts.end(), [&](const PutResult& put) { return put.outcome == outcome; })) return outcome;
+  return PutOutcome::duplicate;
+}
+
 }  // namespace
 
-Result<std::vector<PutOutcome>> store_drafts(Root& root, std::span<const DraftPlace> places, std::vector<Draft>& drafts) {
+std::vector<PutOutcome> commit_drafts(Root& root, std::vector<Draft>& drafts, const std::function<Result<void>(size_t, Transaction&)>& fill,
+                                      const std::function<void(size_t, const CommitResult&, PutOutcome&)>& take) {
   std::vector<Transaction> transactions;
   std::vector<size_t> draft_of;
-  std::vector<Message> keyed(drafts.size());
   for (size_t i = 0; i < drafts.size(); ++i) {
-    if (!places[i].to) continue;
-    PutOptions how = put_options(drafts[i], places[i]);
-    if (drafts[i].key_id) keyed[i] = drafts[i].message;
-    put_to(transactions.emplace_back(), *places[i].to, std::move(drafts[i].message), std::move(how));
-    draft_of.push_back(i);
+    auto filled = fill(i, transactions.emplace_back());
+    if (!filled) drafts[i].error = std::move(filled).error();
+    if (filled && !transactions.back().empty()) draft_of.push_back(i);
+    else transactions.pop_back();
   }
   std::vector<PutOutcome> outcomes(drafts.size(), PutOutcome::stored);
   if (transactions.empty()) return outcomes;
   auto results = commit_or_hold(root, std::move(transactions));
   for (size_t k = 0; k < results.size(); ++k) {
     const size_t i = draft_of[k];
-    auto one = results[k] ? Result<PutResult>(results[k]->puts.at(0)) : Result<PutResult>(std::move(results[k]).error());
-    if (one && one->outcome != PutOutcome::stored && drafts[i].key_id) one = put_again(root, places[i], drafts[i], std::move(keyed[i]), *one);
-    if (!one) {
-      drafts[i].error = std::move(one).error();
+    if (!results[k]) {
+      drafts[i].error = std::move(results[k]).error();
       continue;
     }
-    outcomes[i] = one->outcome;
-    drafts[i].seq = one->seq;
-    drafts[i].queues = {places[i].to->name()};
+    outcomes[i] = outcome_of(results[k]->puts);
+    if (take) take(i, *results[k], outcomes[i]);
   }
   return outcomes;
+}
+
+Result<std::vector<PutOutcome>> store_drafts(Root& root, std::span<const DraftPlace> places, std::vector<Draft>& drafts) {
+  std::vector<Message> keyed(drafts.size());
+  auto fill = [&](size_t i, Transaction& transaction) -> Result<void> {
+    if (!places[i].to) return {};
+    PutOptions how = put_options(drafts[i], places[i]);
+    if (drafts[i].key_id) keyed[i] = drafts[i].message;
+    put_to(transaction, *places[i].to, std::move(drafts[i].message), std::move(how));
+    return {};
+  };
+  auto take = [&](size_t i, const CommitResult& committed, PutOutcome& outcome) {
+    Result<PutResult> one = committed.puts.at(0);
+    if (one->outcome != PutOutcome::stored && drafts[i].key_id) one = put_again(root, places[i], drafts[i], std::move(keyed[i]), *one);
+    if (!one) {
+      drafts[i].error = std::move(one).error();
+      return;
+    }
+    outcome = one->outcome;
+    drafts[i].seq = one->seq;
+    drafts[i].queues = {places[i].to->name()};
+  };
+  return commit_drafts(root, drafts, fill, take);
 }
 
 Result<std::vector<PutOutcome>> store_drafts(Root& root, const Destination& to, std::vector<Draft>& drafts) {

@@ -1,6 +1,7 @@
 // Drafts of a command line, stored in one queue or in one for each, of this machine or of another one.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +11,12 @@
 #include "queue.hpp"
 
 namespace gw {
+
+/// What the stores of drafts have in common. `fill` makes the transaction of a draft; its error becomes Draft::error, and where it adds
+/// nothing, nothing is stored. All are committed or held with shared syncs. `take` hears of
+/// each that was committed, and may change its outcome. Returns those of all: the worst of the copies of each, `stored` where nothing is.
+std::vector<PutOutcome> commit_drafts(Root& root, std::vector<Draft>& drafts, const std::function<Result<void>(size_t draft, Transaction&)>& fill,
+                                      const std::function<void(size_t draft, const CommitResult&, PutOutcome&)>& take = {});
 
 /// Puts each draft in a transaction of its own, with shared syncs; what the caller's id says already is not stored again. Fills in
 /// Draft::error, seq and queues. The outcome of each that has no error; moves the messages out of the drafts.

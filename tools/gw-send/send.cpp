@@ -13,6 +13,7 @@
 #include "json.hpp"
 #include "outbox.hpp"
 #include "outboxes.hpp"
+#include "store_drafts.hpp"
 #include "units.hpp"
 #include "watch.hpp"
 
@@ -87,26 +88,16 @@ class Storer {
   std::function<void(const std::string& id, const std::string& site, uint64_t seq, int64_t due_at_ms)> on_stored;
 
   Result<std::vector<PutOutcome>> operator()(std::vector<Draft>& drafts) {
-    std::vector<Transaction> transactions;
-    std::vector<size_t> draft_of;
-    for (size_t i = 0; i < drafts.size(); ++i) {
-      if (auto fine = check_message(drafts[i].message, destinations_); !fine) {
-        drafts[i].error = std::move(fine).error();
-        continue;
-      }
-      transactions.push_back(transaction_for(drafts[i]));
-      draft_of.push_back(i);
-    }
-    std::vector<PutOutcome> outcomes(drafts.size(), PutOutcome::stored);
-    if (transactions.empty()) return outcomes;
-    auto results = commit_or_hold(root_, std::move(transactions));
-    for (size_t i = 0; i < results.size(); ++i) take_result(drafts[draft_of[i]], results[i], outcomes[draft_of[i]]);
-    return outcomes;
+    auto fill = [&](size_t i, Transaction& transaction) -> Result<void> {
+      GW_TRY(check_message(drafts[i].message, destinations_));
+      put(drafts[i], transaction);
+      return {};
+    };
+    return commit_drafts(root_, drafts, fill, [&](size_t i, const CommitResult& committed, PutOutcome outcome) { tell(drafts[i], committed, outcome); });
   }
 
  private:
-  Transaction transaction_for(const Draft& draft) const {
-    Transaction transaction;
+  void put(const Draft& draft, Transaction& transaction) const {
     for (const Destination& destination : destinations_) {
       PutOptions how;
       how.due_at_ms = draft.due_at_ms;
@@ -114,30 +105,14 @@ class Storer {
         how.dedup = DedupKey{std::string(local_dedup_store), destination.outbox.name(), draft.message.id(), draft.body_sha256, 0};
       transaction.put(destination.outbox, copy_for(draft.message, destination), std::move(how));
     }
-    return transaction;
   }
 
-  /// Stored if any copy is new; the id is taken by another body if one of them says so (then none was stored).
-  static PutOutcome outcome_of(const std::vector<PutResult>& puts) {
-    auto any = [&](PutOutcome outcome) {
-      return std::any_of(puts.begin(), puts.end(), [&](const PutResult& put) { return put.outcome == outcome; });
-    };
-    for (PutOutcome refused : {PutOutcome::conflict, PutOutcome::too_old})
-      if (any(refused)) return refused;
-    return any(PutOutcome::stored) ? PutOutcome::stored : PutOutcome::duplicate;
-  }
-
-  void take_result(Draft& draft, Result<CommitResult>& result, PutOutcome& outcome) const {
-    if (!result) {
-      draft.error = std::move(result).error();
-      return;
-    }
-    outcome = outcome_of(result->puts);
+  void tell(Draft& draft, const CommitResult& committed, PutOutcome outcome) const {
     draft.sites = sites_;
     draft.queues = queues_;
     if (!on_stored || outcome == PutOutcome::conflict || outcome == PutOutcome::too_old) return;
-    for (size_t i = 0; i < result->puts.size(); ++i)
-      on_stored(draft.message.id(), sites_[i], result->puts[i].seq, draft.due_at_ms);
+    for (size_t i = 0; i < committed.puts.size(); ++i)
+      on_stored(draft.message.id(), sites_[i], committed.puts[i].seq, draft.due_at_ms);
   }
 
   Root& root_;

@@ -9,6 +9,7 @@
 #include "held_sends.hpp"
 #include "json.hpp"
 #include "map_router.hpp"
+#include "store_drafts.hpp"
 #include "subscription_store.hpp"
 
 namespace gw::instance_map {
@@ -39,7 +40,6 @@ class Publisher {
   Result<std::vector<Copy>> copies_of(const Message& message, const std::string& publisher);
   Result<Copy> copy_for(const std::string& endpoint, std::vector<std::string> addresses, const Message& message);
   Result<void> add(Draft& draft, Transaction& transaction);
-  void take_result(Draft& draft, Result<CommitResult>& result, PutOutcome& outcome);
 
   Root& root_;
   Router& router_;
@@ -142,38 +142,10 @@ Result<void> Publisher::add(Draft& draft, Transaction& transaction) {
   return {};
 }
 
-void Publisher::take_result(Draft& draft, Result<CommitResult>& result, PutOutcome& outcome) {
-  if (!result) {
-    draft.error = std::move(result).error();
-    return;
-  }
-  auto any = [&](PutOutcome what) {
-    return std::any_of(result->puts.begin(), result->puts.end(), [&](const PutResult& put) { return put.outcome == what; });
-  };
-  outcome = PutOutcome::duplicate;
-  for (PutOutcome what : {PutOutcome::stored, PutOutcome::too_old, PutOutcome::conflict})
-    if (any(what)) outcome = what;
-}
-
 Result<std::vector<PutOutcome>> Publisher::operator()(std::vector<Draft>& drafts) {
   GW_TRY(router_.refresh());
   GW_TRY(open_store());
-  std::vector<Transaction> transactions;
-  std::vector<size_t> draft_of;
-  for (size_t i = 0; i < drafts.size(); ++i) {
-    Transaction transaction;
-    if (auto added = add(drafts[i], transaction); !added) {
-      drafts[i].error = std::move(added).error();
-    } else if (!transaction.empty()) {
-      transactions.push_back(std::move(transaction));
-      draft_of.push_back(i);
-    }
-  }
-  std::vector<PutOutcome> outcomes(drafts.size(), PutOutcome::stored);
-  if (transactions.empty()) return outcomes;
-  auto results = commit_or_hold(root_, std::move(transactions));
-  for (size_t i = 0; i < results.size(); ++i) take_result(drafts[draft_of[i]], results[i], outcomes[draft_of[i]]);
-  return outcomes;
+  return commit_drafts(root_, drafts, [&](size_t i, Transaction& transaction) { return add(drafts[i], transaction); });
 }
 
 }  // namespace
