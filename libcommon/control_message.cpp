@@ -2,6 +2,7 @@
 
 #include <strings.h>
 
+#include "held_sends.hpp"
 #include "tool.hpp"
 #include "units.hpp"
 
@@ -29,10 +30,7 @@ bool is_control_message(const Headers& headers) { return same_word(headers.get(h
 Message make_control_message(std::string_view intent, std::string_view machine) {
   Message message;
   Headers& headers = message.headers;
-  const std::string id = new_message_id();
-  headers.set(header::message_id, id);
-  headers.set(header::correlation_id, id);
-  headers.set(header::conversation_id, new_message_id());
+  headers = unrelated_headers();
   headers.set(header::control_message, "True");
   if (!intent.empty()) headers.set(header::message_intent, intent);
   headers.set(header::time_sent, format_nsb_time(now_us()));

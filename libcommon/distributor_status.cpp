@@ -35,24 +35,16 @@ std::string text_of(const DistributorReport& report) {
 std::optional<WorkerReport> worker_of(std::string_view line) {
   auto parsed = JsonValue::parse(line);
   if (!parsed) return std::nullopt;
-  auto text = [&](const char* key) {
-    auto value = parsed->get(key);
-    return value ? value->string().value_or("") : "";
-  };
-  auto number = [&](const char* key) {
-    auto value = parsed->get(key);
-    return value ? value->integer().value_or(0) : 0;
-  };
   WorkerReport w;
-  w.worker = text("worker");
-  w.state = text("state");
-  w.session = text("session");
-  w.capacity = static_cast<unsigned>(number("capacity"));
-  w.tokens = static_cast<unsigned>(number("tokens"));
-  w.in_flight = static_cast<unsigned>(number("in_flight"));
-  w.since_ms = number("since");
-  w.done = static_cast<uint64_t>(number("done"));
-  w.failed = static_cast<uint64_t>(number("failed"));
+  w.worker = parsed->text_of("worker");
+  w.state = parsed->text_of("state");
+  w.session = parsed->text_of("session");
+  w.capacity = static_cast<unsigned>(parsed->integer_of("capacity"));
+  w.tokens = static_cast<unsigned>(parsed->integer_of("tokens"));
+  w.in_flight = static_cast<unsigned>(parsed->integer_of("in_flight"));
+  w.since_ms = parsed->integer_of("since");
+  w.done = static_cast<uint64_t>(parsed->integer_of("done"));
+  w.failed = static_cast<uint64_t>(parsed->integer_of("failed"));
   if (auto here = parsed->get("here")) w.here = here->boolean().value_or(false);
   return w;
 }

@@ -358,6 +358,15 @@ Headers related_headers(const Headers& incoming) {
   return related;
 }
 
+Headers unrelated_headers() {
+  Headers headers;
+  const std::string id = new_message_id();
+  headers.set(header::message_id, id);
+  headers.set(header::correlation_id, id);
+  headers.set(header::conversation_id, new_message_id());
+  return headers;
+}
+
 std::vector<Result<CommitResult>> commit_or_hold(Root& root, std::vector<Transaction>&& transactions) {
   const std::string outbox(environment("GW_OUTBOX"));
   struct stat status{};

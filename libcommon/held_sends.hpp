@@ -21,6 +21,8 @@ Result<Headers> read_headers_file(const std::string& path);
 std::optional<Headers> incoming_headers();
 /// What a message that is sent on account of `incoming` inherits: RelatedTo, CorrelationId and ConversationId.
 Headers related_headers(const Headers& incoming);
+/// The ids of one that is sent on account of none: its own, which is its CorrelationId, and a ConversationId.
+Headers unrelated_headers();
 
 /// As Root::commit_all for transactions that only put; inside of a handler of the same root they are held instead, all or none: the
 /// results are PutOutcome::stored without a number.

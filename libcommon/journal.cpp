@@ -298,34 +298,26 @@ std::optional<JournalRecord> parse_journal_line(std::string_view line) {
   if (begin == std::string_view::npos) return std::nullopt;
   auto object = JsonValue::parse(line.substr(begin));
   if (!object || !object->is_object()) return std::nullopt;
-  auto text = [&](const char* key) {
-    auto member = object->get(key);
-    return member ? member->string().value_or("") : std::string();
-  };
-  auto number = [&](const char* key) {
-    auto member = object->get(key);
-    return member ? member->integer().value_or(0) : 0;
-  };
   JournalRecord record;
-  const auto at = parse_time_ms(text("at"), 0);
-  const auto happened = parse_happened(text("event"));
+  const auto at = parse_time_ms(object->text_of("at"), 0);
+  const auto happened = parse_happened(object->text_of("event"));
   if (!at || !happened) return std::nullopt;
   record.at_ms = *at;
   record.event = *happened;
-  record.machine = text("machine");
-  record.id = text("id");
-  record.queue = text("queue");
-  record.to = text("to");
-  record.seq = static_cast<uint64_t>(number("seq"));
-  record.site = text("site");
-  record.worker = text("worker");
-  record.pid = static_cast<int>(number("pid"));
-  record.attempt = static_cast<unsigned>(number("attempt"));
-  record.status = static_cast<int>(number("status"));
-  record.reason = text("reason");
-  if (const std::string next = text("next_try_at"); !next.empty()) record.next_try_ms = parse_time_ms(next, 0).value_or(0);
-  record.parent_id = text("parent_id");
-  record.traceparent = text("traceparent");
+  record.machine = object->text_of("machine");
+  record.id = object->text_of("id");
+  record.queue = object->text_of("queue");
+  record.to = object->text_of("to");
+  record.seq = static_cast<uint64_t>(object->integer_of("seq"));
+  record.site = object->text_of("site");
+  record.worker = object->text_of("worker");
+  record.pid = static_cast<int>(object->integer_of("pid"));
+  record.attempt = static_cast<unsigned>(object->integer_of("attempt"));
+  record.status = static_cast<int>(object->integer_of("status"));
+  record.reason = object->text_of("reason");
+  if (const std::string next = object->text_of("next_try_at"); !next.empty()) record.next_try_ms = parse_time_ms(next, 0).value_or(0);
+  record.parent_id = object->text_of("parent_id");
+  record.traceparent = object->text_of("traceparent");
   return record;
 }
 

@@ -189,6 +189,16 @@ std::optional<JsonValue> JsonValue::get(std::string_view name) const {
   return value;
 }
 
+std::string JsonValue::text_of(std::string_view key) const {
+  const auto member = get(key);
+  return member ? member->string().value_or("") : "";
+}
+
+int64_t JsonValue::integer_of(std::string_view key) const {
+  const auto member = get(key);
+  return member ? member->integer().value_or(0) : 0;
+}
+
 std::vector<std::pair<std::string, JsonValue>> JsonValue::members() const {
   std::vector<std::pair<std::string, JsonValue>> all;
   if (!is_object()) return all;

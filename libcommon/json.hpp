@@ -58,6 +58,9 @@ class JsonValue {
   std::optional<bool> boolean() const;
   /// A member of an object; nullopt if absent.
   std::optional<JsonValue> get(std::string_view key) const;
+  /// The text or the number of a member; "" and 0 if there is none.
+  std::string text_of(std::string_view key) const;
+  int64_t integer_of(std::string_view key) const;
   std::vector<std::pair<std::string, JsonValue>> members() const;
   std::vector<JsonValue> items() const;
 

@@ -104,12 +104,10 @@ void hint_at_forwarder(const Root& root, const CommonOptions& common) {
 
 Headers reply_headers(const Headers& incoming, std::string_view endpoint) {
   Headers headers;
-  const std::string_view id = incoming.get(header::message_id), correlation = incoming.get(header::correlation_id),
-                         conversation = incoming.get(header::conversation_id), reply_to = incoming.get(header::reply_to_address);
+  const std::string_view reply_to = incoming.get(header::reply_to_address);
+  const Headers related = related_headers(incoming);
   headers.set(header::message_intent, "Reply");
-  if (!id.empty()) headers.set(header::related_to, id);
-  if (!correlation.empty() || !id.empty()) headers.set(header::correlation_id, correlation.empty() ? id : correlation);
-  if (!conversation.empty()) headers.set(header::conversation_id, conversation);
+  for (const auto& [name, value] : related.entries()) headers.set(name, value);
   if (!endpoint.empty()) headers.set(header::reply_to_address, endpoint);
   const std::string* site = incoming.find(header::originating_site);
   if (!site && !is_gateway_queue(reply_to)) return headers;

@@ -12,6 +12,7 @@
 #include "envelope.hpp"
 #include "envelope_upload.hpp"
 #include "hash.hpp"
+#include "held_sends.hpp"
 #include "http_client.hpp"
 #include "link.hpp"
 #include "json.hpp"
@@ -45,10 +46,7 @@ struct Report {
 Message probe_message(const ProbeOptions& options, const std::string& endpoint, uint64_t size) {
   Message message;
   Headers& headers = message.headers;
-  const std::string id = new_message_id();
-  headers.set(header::message_id, id);
-  headers.set(header::correlation_id, id);
-  headers.set(header::conversation_id, new_message_id());
+  headers = unrelated_headers();
   headers.set(header::message_intent, "Send");
   headers.set(header::enclosed_message_types, "Gatepost.Probe, Gatepost, Version=1.0.0.0, Culture=neutral, PublicKeyToken=null");
   headers.set(header::content_type, "text/xml");
@@ -120,16 +118,11 @@ HeadLines arrived_lines(const JsonValue& report) {
   return lines;
 }
 
-std::string text_of(const JsonValue& object, std::string_view key) {
-  const auto value = object.get(key);
-  return value ? value->string().value_or("") : "";
-}
-
 /// One of ours answered. What stands in the body arrives with it, or nobody can tell how much of it.
 void read_report(const JsonValue& json, const std::string& body_sha256, Report& report) {
-  report.endpoint = text_of(json, "endpoint");
+  report.endpoint = json.text_of("endpoint");
   report.arrivals = compare_heads(report.sent, arrived_lines(json));
-  report.body_arrived = text_of(json, "body_sha256") == body_sha256;
+  report.body_arrived = json.text_of("body_sha256") == body_sha256;
   report.sent.insert(report.sent.end(), report.in_body.begin(), report.in_body.end());
   report.arrivals.resize(report.sent.size(), report.body_arrived ? Arrival::same : Arrival::changed);
   if (const auto others = json.get("other_headers"))
