@@ -174,7 +174,7 @@ TEST_CASE("process: killing the group reaches grandchildren, and dropping a chil
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   {
     auto child = Child::start({"/bin/sh",
-                               {"sh", "-c", "sleep 1000 & echo $! >" + pid_file + "; wait"},
+                               {"sh", "-c", "sleep 1000 & echo $! >'" + pid_file + "'; wait"},
                                {"PATH=/usr/bin:/bin"},
                                null.get(),
                                null.get(),
