@@ -13,7 +13,7 @@
 #   like REGEX TEXT [WHAT]   TEXT matches the extended regular expression;   unlike REGEX TEXT [WHAT]
 #   check WHAT CMD...        CMD (a function, [ ... ]) succeeds;   check_not WHAT CMD...
 #   pass WHAT / fail WHAT
-#   wait_until SECONDS CMD...    CMD (a command or function, tried every 50 ms) succeeds in time
+#   wait_until SECONDS CMD...    CMD (a command or function, tried every 20 to 300 ms) succeeds in time
 #   start_daemon NAME CMD...     starts it, waits 20 s for its `ready` line. stdout in $T/NAME.out, stderr in $T/NAME.err;
 #                            sets daemon_pid (and ${DAEMON[NAME]}) and ready_line. NAME: letters, digits, _
 #   stop_daemon NAME [CODE]  SIGTERM; it ends within 12 s with CODE (0)

@@ -26,6 +26,7 @@ void QueueImpl::check(bool repair, std::vector<Root::Finding>& findings, const s
   QueueShared& q = shared();
   uint64_t next = std::max(meta->removed_below, q.head_base.load());
   auto walked = visit_words(meta->removed_below, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t) {
+    if (seq != next) next = std::max(next, std::min(seq, q.head_base.load()));  // removed meanwhile
     if (seq != next) report("unbalanced", "messages :" + std::to_string(next) + " to :" + std::to_string(seq - 1) + " are in no segment: a segment file is missing", false);
     next = seq + 1;
     State state = segment->state(word);

@@ -162,7 +162,12 @@ Result<RootImpl::LogPosition> RootImpl::append_commits(const std::vector<CommitR
         GW_TRY(write());
         uint64_t next = used == 0 ? at : (at / commit_file_bytes + 1) * commit_file_bytes;
         unsigned last = file_of(at ? at - 1 : 0);
-        if (at && !broken) GW_TRY(sync_data(commit_fds_[last].get(), shown("commit/" + name_of(last))));
+        if (at && !broken)
+          if (auto synced = sync_data(commit_fds_[last].get(), shown("commit/" + name_of(last))); !synced) {
+            r.commit_broken.store(1);  // what of it was lost, no later sync would say
+            r.commit.failures.fetch_add(1);
+            return synced;
+          }
         GW_TRY(enter_commit_file(next));
         if (at && !broken) raise_to(r.commit.durable, at);
         at = next + frame_align;

@@ -264,12 +264,13 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<size_t> append_some(std::vector<DraftFrame>& drafts, size_t from, Appended& into);
   void mark_bad(const Segment& segment, uint64_t seq, const std::string& why);
   Result<void> write_meta(MetaRecord& meta);
+  Result<void> settle_removal();
   Result<void> settle_settings(const MetaRecord& seen);
   void show_settings(const MetaRecord& meta);
   /// What the queue's files take, bodies beside the log not counted.
   uint64_t disk_bytes() const;
   /// Punches finished ranges if the queue takes more disk than promised. `segment`: where messages were finished just now.
-  Result<void> give_back(const SegmentPtr& segment);
+  Result<void> give_back(const SegmentPtr& segment, bool all_finished);
   /// Under the maintenance lock: unlinks the finished segments at the head of `bases`. Returns the new lower bound of all messages.
   Result<uint64_t> remove_head(const std::vector<uint64_t>& bases, uint64_t tail_base);
   void punch(Segment& segment);
@@ -282,6 +283,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   Result<void> withdraw_id(const Frame& frame, uint64_t seq);
   /// `now`: root time. What was deferred and is due is ready.
   MessageInfo info_of(const Segment& segment, uint64_t seq, uint64_t word, uint64_t claim, const Frame* frame, int64_t now) const;
+  /// What the totals in `meta` and the words say.
+  Result<QueueStatus> count(const MetaRecord& meta, uint64_t& first_ready) const;
   template <class Visit>
   Result<void> each_word(uint64_t from, Visit&& visit) const;
   Result<void> visit_words(uint64_t from, const std::function<bool(const SegmentPtr&, uint64_t seq, uint64_t word, uint64_t claim)>& visit) const;

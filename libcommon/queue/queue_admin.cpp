@@ -121,8 +121,21 @@ Result<std::shared_ptr<QueueImpl>> QueueImpl::open(RootImpl& root, const std::st
     queue->recover_lock_->unlock();
     GW_TRY(done);
   }
+  GW_TRY(queue->settle_removal());
   GW_TRY(queue->settle_settings(meta));
   return queue;
+}
+
+/// Somebody is removing it, or was killed when he was about to.
+Result<void> QueueImpl::settle_removal() {
+  if (!shared().removed.load()) return {};
+  append_lock_->lock();
+  struct stat named, opened;
+  const bool still_here =
+      fstatat(root_.queues_dir(), name_.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(dir_.get(), &opened) == 0 && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+  if (still_here) shared().removed.store(0);
+  append_lock_->unlock();
+  return still_here ? Result<void>() : Result<void>(removed_error());
 }
 
 /// Who was killed in the middle of hold() or configure() left what all processes look at behind what is durable and told by status().
@@ -198,10 +211,14 @@ Result<void> QueueImpl::remove(bool force) {
     if (live && !force)
       return Error{ExitCode::not_now, 0, "queue '" + name_ + "' holds " + std::to_string(live) + " messages: purge or move them, or use --force"};
     GW_TRY(visit_files(0, [&](const Owner& owner, const MessageFiles& owned) { files.emplace_back(owned, owner.expires_at_ms); }));
-    // The commit: the directory loses its name. What is left of it after a crash is swept by check.
+    // The commit: the directory loses its name. What is left of it after a crash is swept by check. Whoever has the queue open must not
+    // put into it from then on, also if we are killed right behind it; killed before it, the next open() takes the word back.
     std::string gone = ".gone-" + std::to_string(random_u64());
-    GW_TRY(rename_at(root_.queues_dir(), name_, gone, shown("")));
     shared().removed.store(1);
+    if (auto renamed = rename_at(root_.queues_dir(), name_, gone, shown("")); !renamed) {
+      shared().removed.store(0);
+      return renamed;
+    }
     GW_TRY(sync_file(root_.queues_dir(), root_.path() + "/queues"));
     empty_dir(dir_.get());  // with what was set aside in it
     unlinkat(root_.queues_dir(), gone.c_str(), AT_REMOVEDIR);

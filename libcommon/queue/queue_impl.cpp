@@ -557,7 +557,8 @@ void QueueImpl::finished(uint64_t seq, const SegmentPtr& segment, const std::opt
   if (seal && done >= seal_count(seal) && segment->base == q.head_base.load()) {
     kept = maintain(false);
   } else if (seal) {
-    if (done >= seal_count(seal) || done % std::max<uint64_t>(seal_count(seal) / 8, 64) == 0) kept = give_back(segment);
+    const bool all = done >= seal_count(seal);
+    if (all || done % std::max<uint64_t>(seal_count(seal) / 8, 64) == 0) kept = give_back(segment, all);
   } else if (uint64_t size = segment->header().log_bytes; size > 2 * segment_log_bytes_steady && size > 2 * static_cast<uint64_t>(std::max<int64_t>(0, q.live_bytes.load()))) {
     kept = maintain(false);
   }
@@ -626,25 +627,24 @@ Result<std::optional<std::pair<MessageInfo, Message>>> QueueImpl::read(uint64_t 
   uint64_t word = (*segment)->entry(seq).word.load(std::memory_order_acquire);
   State state = (*segment)->state(word);
   if (state != State::ready && state != State::deferred) return Found();
-  GW_TRY_ASSIGN(auto loaded, load(**segment, seq, (*segment)->entry(seq).where.load()));
-  auto message = to_message(*loaded);
+  auto loaded = load(**segment, seq, (*segment)->entry(seq).where.load());
+  auto message = loaded ? to_message(**loaded) : Result<Message>(loaded.error());
   if (!message) {
     // Acked between our look and our open: then it is simply gone.
     if ((*segment)->state((*segment)->entry(seq).word.load(std::memory_order_acquire)) == State::done) return Found();
     return std::move(message).error();
   }
-  return Found(std::in_place, info_of(**segment, seq, word, claim, &loaded->frame, now), *std::move(message));
+  return Found(std::in_place, info_of(**segment, seq, word, claim, &(*loaded)->frame, now), *std::move(message));
 }
 
-Result<QueueStatus> QueueImpl::status() const {
+Result<QueueStatus> QueueImpl::count(const MetaRecord& meta, uint64_t& first_ready) const {
   const int64_t now = root_.clock_ms();
-  QueueShared& q = shared();
   QueueStatus status;
   status.name = name_;
-  GW_TRY_ASSIGN(MetaRecord meta, read_meta());
-  uint64_t done = meta.done_removed, first_ready = 0, staged = 0;
+  status.acks_total = meta.done_removed;
   status.failed_total = meta.failed_removed;
   status.bad = meta.bad_removed;
+  first_ready = 0;
   GW_TRY(each_word(meta.removed_below, [&](const SegmentPtr& segment, uint64_t seq, uint64_t word, uint64_t claim) {
     status.failed_total += word_failures(word);
     switch (segment->state(word)) {
@@ -657,16 +657,31 @@ Result<QueueStatus> QueueImpl::status() const {
           if (!first_ready) first_ready = seq;
         }
         break;
-      case State::done: done++; break;
+      case State::done: status.acks_total++; break;
       case State::bad: status.bad++; break;
-      case State::staged: staged++; break;
+      case State::staged:
       case State::void_:
       case State::empty: break;
     }
     return true;
   }));
-  status.acks_total = done;
-  status.puts_total = done + status.ready + status.claimed + status.deferred + status.bad;
+  status.puts_total = status.acks_total + status.ready + status.claimed + status.deferred + status.bad;
+  return status;
+}
+
+Result<QueueStatus> QueueImpl::status() const {
+  QueueShared& q = shared();
+  constexpr int looks_max = 5;
+  uint64_t first_ready = 0;
+  GW_TRY_ASSIGN(MetaRecord meta, read_meta());
+  GW_TRY_ASSIGN(QueueStatus status, count(meta, first_ready));
+  // Segments that were removed meanwhile are in neither count: once more.
+  for (int look = 1; look < looks_max; look++) {
+    GW_TRY_ASSIGN(MetaRecord now, read_meta());
+    if (now.removed_below == meta.removed_below) break;
+    meta = now;
+    GW_TRY_ASSIGN(status, count(meta, first_ready));
+  }
   if (first_ready)
     if (auto segment = segment_of(first_ready))
       if (auto loaded = load(**segment, first_ready, (*segment)->entry(first_ready).where.load())) status.oldest_put_at_ms = root_.to_wall_time((*loaded)->frame.header.put_at_ms);

@@ -360,8 +360,8 @@ Result<uint32_t> RootImpl::take_slot() {
     for (auto& q : s.queues) q.store(0);
     slot_ = n;
     auto mine = static_cast<uint32_t>(r.next_incarnation.fetch_add(1));
+    s.incarnation.store(mine);  // first: from here on its transactions count as in use
     incarnation_.store(mine, std::memory_order_release);
-    s.incarnation.store(mine);
     return mine;
   }
   return Error{ExitCode::not_now, 0, "'" + path_ + "': all " + std::to_string(owner_slots) + " owner slots are taken: too many processes hold messages"};

@@ -208,28 +208,30 @@ void QueueImpl::punch(Segment& segment) {
   uint64_t before = segment.claims_header().finished_punched.load();
   if (finished < before + std::max<uint64_t>(1, count / 8)) return;  // little to gain
   if (!segment.claims_header().finished_punched.compare_exchange_strong(before, finished)) return;
-  if (!sync_data(segment.idx.get(), segment.shown + ".idx")) return;
   auto is_finished = [&](uint64_t seq) {
     State s = segment.state(segment.entry(seq).word.load(std::memory_order_acquire));
     return s == State::done || s == State::void_;
   };
-  // Log: runs of finished frames.
+  // Log: runs of finished frames, found before the sync: a word that becomes DONE behind it may not be on disk before the hole is.
+  std::vector<std::pair<uint64_t, uint64_t>> runs;
   uint64_t run_start = 0, run_end = 0;
-  auto give = [&] {
+  auto end_run = [&] {
     uint64_t from = (run_start + page_bytes - 1) / page_bytes * page_bytes, to = run_end / page_bytes * page_bytes;
-    if (to > from && to - from >= run_min) punch_hole(segment.log.get(), from, to - from);
+    if (to > from && to - from >= run_min) runs.emplace_back(from, to - from);
   };
   for (uint64_t seq = segment.base; seq < segment.end_seq(); seq++) {
     uint64_t where = segment.entry(seq).where.load(std::memory_order_relaxed);
     if (where == 0) continue;
     if (!is_finished(seq)) {
-      give();
+      end_run();
       run_start = run_end = where_offset(where) + uint64_t{where_length(where)};
     } else {
       run_end = where_offset(where) + uint64_t{where_length(where)};
     }
   }
-  give();
+  end_run();
+  if (!sync_data(segment.idx.get(), segment.shown + ".idx")) return;
+  for (auto [from, bytes] : runs) punch_hole(segment.log.get(), from, bytes);
   // Index and claims: whole pages of finished words. From then on EMPTY means DONE here.
   segment.header().punched.store(1);
   if (!sync_data(segment.idx.get(), segment.shown + ".idx")) return;
@@ -288,17 +290,17 @@ uint64_t QueueImpl::disk_bytes() const {
   return bytes;
 }
 
-Result<void> QueueImpl::give_back(const SegmentPtr& segment) {
+Result<void> QueueImpl::give_back(const SegmentPtr& segment, bool all_finished) {
   // A punch costs two syncs, and most segments are soon gone as a whole: it is made when the promise on disk space asks for it.
-  constexpr size_t looked_at_max = 64;  // with more, a look at all of them costs more than it saves
+  constexpr size_t looked_at_max = 64;  // with more, a look at all of them costs more than it saves, but for one look a segment
   constexpr uint64_t promised = (1u << 20) - 2 * page_bytes;
-  if (segment_bases().size() > looked_at_max) {
-    if (segment->base != shared().head_base.load()) punch(*segment);
-    else return maintain(false);
-  } else if (disk_bytes() > promised + 2 * static_cast<uint64_t>(std::max<int64_t>(0, shared().live_bytes.load()))) {
-    return maintain(false, true);
+  if (!all_finished && segment_bases().size() > looked_at_max) {
+    punch(*segment);
+    return {};
   }
-  return {};
+  // The live bytes count once: they contain bodies, which are live disk as well.
+  if (disk_bytes() <= promised + static_cast<uint64_t>(std::max<int64_t>(0, shared().live_bytes.load()))) return {};
+  return maintain(false, true);
 }
 
 Result<uint64_t> QueueImpl::remove_head(const std::vector<uint64_t>& bases, uint64_t tail_base) {

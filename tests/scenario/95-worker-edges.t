@@ -150,16 +150,20 @@ touch go2
 for one in workG workH runG runH2; do stop_daemon "$one"; done
 
 # --- somebody removes the queue itself: who waits on it says so and ends --------------------------------------------------------------------------------
-queue-inspect create Gone
+queue-inspect create Gone Gone2 Gone3
 start_daemon gone distributor worker --queue Gone -- true
-start_background taker queue-inspect take Gone --wait --timeout 30
-run_ok queue-inspect remove Gone
-wait_daemon gone
-same 66 "$status"
-like "queue 'Gone' was removed" "$(cat gone.err)"
-wait_daemon taker
-same 66 "$status"
-like "queue 'Gone' was removed" "$(cat taker.err)"
+start_background taker queue-inspect take Gone2 --follow
+send Gone2 first
+wait_until 10 grep -q first taker.out
+start_daemon runGone distributor run --endpoint Gone3
+start_daemon workGone distributor worker --master Gone3 -- true
+for one in Gone Gone2 Gone3; do run_ok queue-inspect remove "$one"; done
+for one in gone:Gone taker:Gone2 runGone:Gone3; do
+  wait_daemon "${one%:*}"
+  same 66 "$status"
+  like "queue '${one#*:}' was removed" "$(cat "${one%:*}.err")"
+done
+stop_daemon workGone
 
 # --- each hand-out of a traced message says so ------------------------------------------------------------------------------------------------------
 send E traced --header "traceparent=$trace"

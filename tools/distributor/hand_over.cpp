@@ -301,6 +301,7 @@ Result<void> HandOver::hand_out(Turn& turn) {
   if (wanted == 0) return {};
   auto works = ledger_.input().claim(wanted);
   if (!works) {
+    turn.input_gone = works.error().code == ExitCode::no_input;
     if (works.error().code != ExitCode::not_now) return std::move(works).error();
     if (!input_held_) event(Level::warn, "queue-held", {{"queue", settings_.endpoint}, {"reason", works.error().text}});
     input_held_ = true;
@@ -399,7 +400,7 @@ void HandOver::pause(const Error& error) {
 // Nothing of the turn has happened. Smaller turns find out whose fault it is.
 Result<bool> HandOver::refused(Turn& turn, Error&& error) {
   turn.transaction = {};  // what it claimed is free again
-  const bool for_now = may_be_over_soon(error);
+  const bool for_now = may_be_over_soon(error) && !turn.input_gone;
   if (!for_now) return std::move(error);
   const bool alone = turn.works <= 1 && turn.controls == 0 && !turn.last_worker.empty();
   if (alone && error.code == ExitCode::bad_data) {
@@ -429,9 +430,19 @@ Result<void> HandOver::reject_work(uint64_t seq, const std::string& why) {
   if (auto done = root_.commit(std::move(turn.transaction)); !done) {
     if (!may_be_over_soon(done.error())) return std::move(done).error();
     pause(done.error());
-    return {};
+    return step_aside(seq);
   }
   for (auto& say : turn.said) say();
+  return {};
+}
+
+// Others must not wait behind a message that can neither be handed out nor be set aside for now.
+Result<void> HandOver::step_aside(uint64_t seq) {
+  GW_TRY_ASSIGN(auto claim, ledger_.input().claim_seq(seq));
+  if (!claim) return {};
+  Transaction transaction;
+  transaction.defer(*std::move(claim), {now_ms() + 2 * pause_ms, false});
+  GW_TRY(root_.commit(std::move(transaction)));
   return {};
 }
 

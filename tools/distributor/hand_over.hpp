@@ -51,6 +51,7 @@ class HandOver {
     size_t puts = 0, controls = 0, works = 0;
     std::string last_worker;  // who gets the message, if it is one
     uint64_t last_work = 0;
+    bool input_gone = false;  // somebody removed the endpoint's queue
     Ledger::Written written;
     Said said;
   };
@@ -72,6 +73,7 @@ class HandOver {
   void write_journal(const Turn& turn, const CommitResult& result);
   Result<bool> refused(Turn& turn, Error&& error);
   Result<void> reject_work(uint64_t seq, const std::string& why);
+  Result<void> step_aside(uint64_t seq);
   Result<void> reload();
   Result<void> set_foreign_aside(const std::vector<uint64_t>& foreign);
   void pause(const Error& error);

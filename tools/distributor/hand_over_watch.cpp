@@ -130,8 +130,10 @@ Result<void> HandOver::reclaim(Worker& worker) {
   };
   for (uint64_t seq : seqs) {
     GW_TRY_ASSIGN(auto found, queue->read(seq));
-    // What it was told of its lease lies there, too.
-    if (!found || (!parse_hand_out(found->second.headers.get(worker_header::hand_out)) && !parse_lease(found->second))) continue;
+    if (!found) continue;
+    // What it was told of its lease lies there, too; one that is only silent reads it when it goes on.
+    const bool lease = process_over && parse_lease(found->second);
+    if (!lease && !parse_hand_out(found->second.headers.get(worker_header::hand_out))) continue;
     GW_TRY_ASSIGN(auto claim, queue->claim_seq(seq));
     if (!claim) {
       ++left;

@@ -243,8 +243,9 @@ void Settler::set_return_address(Headers& headers) const {
 // handler. False: that is not to be.
 Result<bool> Settler::settle_again(Settled& settled) {
   Destination* target = settled.to_errors ? &errors_ : settled.outcome == "acked" && audit_ ? &*audit_ : nullptr;
-  if (!target || !target->remote_queue.empty() || !settled.end.sends.empty()) return false;
+  if (!target || !target->remote_queue.empty()) return false;
   GW_TRY_ASSIGN(target->queue, root_.create_queue(target->queue.name()));
+  if (!settled.end.sends.empty()) return false;  // they are gone with the transaction: the handler makes them again
   GW_TRY_ASSIGN(auto again, queue_.claim_seq(settled.info.seq));
   if (!again) return false;
   Transaction transaction;
@@ -295,6 +296,7 @@ Result<void> Settler::fail_later(Settled& settled) {
   constexpr int64_t step_ms = 256;  // a due time also says how many retries were left out
   settled.next.due_at_ms = ((now_ms() + refused_again_ms) / step_ms + 1) * step_ms + skipped_retries(settled.info);
   settled.next.defer = {settled.next.due_at_ms, attempted};
+  if (options_.once) had_attempt_.insert(settled.info.seq);
   return retry_here(settled);
 }
 

@@ -34,7 +34,8 @@ bool is_space_error(const Error& error) { return error.sys_errno == ENOSPC || er
 }  // namespace
 
 Answer answer_error(const Error& error) {
-  const bool for_now = is_space_error(error) || error.code == ExitCode::not_now;
+  // A queue that was removed is made anew.
+  const bool for_now = is_space_error(error) || error.code == ExitCode::not_now || error.code == ExitCode::no_input;
   // Paths and reasons of this machine are not for the other side.
   event(for_now ? Level::warn : Level::error, for_now ? "store-refused" : "store-failed", {{"reason", error.text}});
   if (is_space_error(error)) return refusal(507, "not enough space", retry_when_space);

@@ -74,7 +74,11 @@ Result<HeldMessages::Released> HeldMessages::not_there(const std::string& id, co
 
 Result<HeldMessages::Released> HeldMessages::move(const std::string& id, Claim&& claim) {
   Message message = claim.message();
-  if (message.id() != id) return Error{ExitCode::system, 0, "message " + std::to_string(claim.seq()) + " of queue '" + name_ + "' is not '" + id + "'"};
+  if (message.id() != id) {  // the queue was removed and made anew: what had this number is lost, and the sender has it
+    auto forgotten = on_thread<bool>([&] { return store_.forget(endpoint_.name(), id, INT64_MAX, [&](const Xid& xid) { return root_.xid_in_use(xid); }); });
+    if (!forgotten) return std::move(forgotten).error();
+    return Released{Outcome::unknown, {}};
+  }
   GW_TRY_ASSIGN(auto properties, data_bus_.find(id, true));
   HeldProperties held(data_bus_.root_path());
   GW_TRY(held.hold(properties.rows));

@@ -90,10 +90,6 @@ void Receiver::answer_late(LateAnswer& answer, Stored&& what, Transaction&& tran
 }
 
 Answer Receiver::stored(const Stored& what, Result<CommitResult>&& committed) const {
-  if (!committed && committed.error().code == ExitCode::no_input) {
-    event(Level::warn, "store-refused", {{"reason", committed.error().text}});
-    return refusal(503, "not now: try again later", retry_soon);  // a removed queue is made anew
-  }
   if (!committed) return answer_error(committed.error());
   switch (committed->puts.at(0).outcome) {
     case PutOutcome::stored:

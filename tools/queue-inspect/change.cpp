@@ -46,7 +46,11 @@ Result<void> change_batch(Root& root, Queue& queue, std::span<const Selected> ba
     claims.push_back(std::move(*claim));
     infos.push_back(&one.info);
   }
+  // What a held queue is going to refuse keeps the outcome that it has.
+  const auto target = change.to.empty() ? Result<Queue>(queue) : root.queue(change.to);
+  const bool refused = target && !change.to.empty() && !target->puts_on();
   for (const Claim& claim : claims) {
+    if (refused) break;
     outcomes.leaves(queue.name(), claim.message().id(), claim.info().failures, change.why);
     outcomes.enters(change.to, claim.message().id(), claim.info().failures, change.why);
   }

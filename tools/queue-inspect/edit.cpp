@@ -215,7 +215,7 @@ class Edit {
     Transaction transaction;
     transaction.put(queue_, std::move(message), how);
     transaction.ack(*std::move(claim));
-    outcomes_.leaves(queue_.name(), before.id, how.failures, "replaced by " + after.id);
+    if (queue_.puts_on()) outcomes_.leaves(queue_.name(), before.id, how.failures, "replaced by " + after.id);  // else it is refused
     GW_TRY(outcomes_.record());
     GW_TRY_ASSIGN(CommitResult done, root_.commit(std::move(transaction)));
     tell(before, after, one.info.seq, done.puts.at(0).seq);

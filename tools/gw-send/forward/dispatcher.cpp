@@ -174,7 +174,9 @@ bool Dispatcher::tick() {
   read_published();
   find_outboxes_again();
   if (auto opened = open_outboxes(); !opened) fail(opened.error());
-  if (auto found = find_gateway_queues(); !found) event(Level::error, "queues-unreadable", {{"reason", found.error().text}});
+  auto found = make_gateway_queue();
+  if (found) found = find_gateway_queues();
+  if (!found) event(Level::error, "queues-unreadable", {{"reason", found.error().text}});
   if (!late_outcomes_.empty()) settle({});
   if (now - maintained_ms_ < maintain_ms) return true;
   maintained_ms_ = now;

@@ -94,6 +94,8 @@ class Dispatcher {
   void find_outboxes_again();
   Result<void> open_error_queues();
   Result<Destination> find_error_queue(const Address& address);
+  Result<std::pair<Destination, Destination>> find_error_queues(const std::string& name);
+  Result<void> make_gateway_queue();
   Result<void> open_store();
   void look_for_other_forwarders();
   void read_published();

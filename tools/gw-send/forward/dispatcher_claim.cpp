@@ -88,7 +88,7 @@ std::vector<Claim> Dispatcher::claim_next(Site& site, size_t want, int64_t now) 
     if (site.held) return {};
     event(Level::error, "outbox-unreadable", {{"site", site.key}, {"reason", claims.error().text}});
     // It may have been removed and made again.
-    if (auto again = root_.create_queue(outbox_of_site(site.key))) site.queue = *again;
+    if (auto again = root_.create_queue(outbox_of_site(site.key))) site.begin_anew(*again);
     site.paused_until_ms = now + claim_trouble_pause_ms;
     return {};
   }

@@ -106,6 +106,14 @@ struct Dispatcher::Site {
   SiteRecord record;
   bool record_changed = false;
 
+  /// Its outbox was removed, and perhaps made anew: what is known of message numbers is the old one's.
+  void begin_anew(Queue outbox) {
+    queue = std::move(outbox);
+    look = true;
+    unanswered.clear();
+    listed.clear();
+    give_up_check_ms = 0;
+  }
   /// A machine, not a site: what goes there arrives as it was put.
   bool is_machine() const { return is_machine_key(key); }
   /// An outage of a machine never uses up attempts.

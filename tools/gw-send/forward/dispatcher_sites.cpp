@@ -1,5 +1,7 @@
 // The dispatcher's sites: from the configuration, and which of them are ours.
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "address.hpp"
 #include "config_names.hpp"
@@ -55,14 +57,19 @@ Result<void> Dispatcher::prepare() {
   GW_TRY(open_store());
   GW_TRY(remember_sites());
   GW_TRY(open_outboxes());
-  if (job_.mode != ForwardJob::Mode::listed && !settings_->endpoint.empty()) {
-    auto made = root_.create_queue(settings_->endpoint + ".gateway");
-    if (!made && !is_full_disk(made.error())) return std::move(made).error();
-  }
+  GW_TRY(make_gateway_queue());
   GW_TRY(find_gateway_queues());
   if (job_.mode != ForwardJob::Mode::once) return {};
   route_gateway_messages();
   list_what_is_due();
+  return {};
+}
+
+/// Also while running: it may have been removed, or there was no room for it.
+Result<void> Dispatcher::make_gateway_queue() {
+  if (job_.mode == ForwardJob::Mode::listed || settings_->endpoint.empty()) return {};
+  auto made = root_.create_queue(settings_->endpoint + ".gateway");
+  if (!made && !is_full_disk(made.error())) return std::move(made).error();
   return {};
 }
 
@@ -92,6 +99,10 @@ Result<void> Dispatcher::configure(const Config& config) {
     GW_TRY_ASSIGN(policy_program, find_program(settings.retry_policy));
   }
   GW_TRY(check_default_certificates(settings));
+  auto errors = find_error_queues(settings.error_queue);
+  if (!errors && errors.error().code == ExitCode::usage && job_.options.error_queue.empty())
+    return Error{ExitCode::config, 0, "'" + config.path + "': ErrorQueue: " + errors.error().text};
+  if (!errors) return std::move(errors).error();
   std::vector<std::pair<SiteConfig, LinkPtr>> links;
   for (const SiteConfig* site : chosen) {
     SiteConfig whole = with_default_certificates(*site, settings);
@@ -108,8 +119,8 @@ Result<void> Dispatcher::configure(const Config& config) {
   for (auto& [site, link] : links) configure_site(site, std::move(link));
   link_watch_.begin(watched_files());
   if (send_loop_) send_loop_->configure(settings_->max_transfers, settings_->rate_bytes);
-  errors_ = local_errors_ = Destination();
-  return open_error_queues();
+  std::tie(errors_, local_errors_) = *std::move(errors);
+  return {};
 }
 
 Result<void> Dispatcher::configure_unlisted(const SiteConfig& site) {
@@ -210,16 +221,21 @@ Result<void> Dispatcher::open_error_queues() {
     }
     return {};
   }
-  GW_TRY_ASSIGN(Address address, parse_address(settings_->error_queue));
+  GW_TRY_ASSIGN(auto found, find_error_queues(settings_->error_queue));
+  std::tie(errors_, local_errors_) = std::move(found);
+  return {};
+}
+
+/// The queue of failed messages, and the one of that name here. Both null: there is no room for them now.
+Result<std::pair<Destination, Destination>> Dispatcher::find_error_queues(const std::string& name) {
+  GW_TRY_ASSIGN(Address address, parse_address(name));
   auto found = find_error_queue(address);
   address.machine.clear();
   auto local = find_error_queue(address);
   for (const auto* one : {&found, &local})
     if (!*one && !is_full_disk(one->error())) return one->error();
-  if (!found || !local) return {};
-  errors_ = *std::move(found);
-  local_errors_ = *std::move(local);
-  return {};
+  if (!found || !local) return std::pair<Destination, Destination>();
+  return std::pair(*std::move(found), *std::move(local));
 }
 
 Result<Destination> Dispatcher::find_error_queue(const Address& address) {
@@ -233,8 +249,7 @@ void Dispatcher::find_outboxes_again() {
     if (!site->queue) continue;
     auto there = root_.queue(site->queue.name());
     if (there && same_queue(*there, site->queue)) continue;
-    site->queue = there ? *std::move(there) : Queue();
-    site->look = true;
+    site->begin_anew(there ? *std::move(there) : Queue());
   }
 }
 
