@@ -54,6 +54,8 @@ Result<void> Dispatcher::prepare() {
   GW_TRY_ASSIGN(Config config, read_config());
   GW_TRY(configure(config));
   GW_TRY(take_singletons());
+  // What a forwarder that was killed was about to move counts in no outbox until then: --drain would take it for empty.
+  if (auto recovered = root_.recover_dead_owners(); !recovered) event(Level::error, "recovery-failed", {{"reason", recovered.error().text}});
   GW_TRY(open_store());
   GW_TRY(remember_sites());
   GW_TRY(open_outboxes());
