@@ -269,7 +269,8 @@ class QueueImpl : public std::enable_shared_from_this<QueueImpl> {
   void show_settings(const MetaRecord& meta);
   /// What the queue's files take, bodies beside the log not counted.
   uint64_t disk_bytes() const;
-  /// Punches finished ranges if the queue takes more disk than promised. `segment`: where messages were finished just now.
+  /// Punches finished ranges if the queue takes more disk than promised. `segment`: where messages were finished just now, all of them or
+  /// a part.
   Result<void> give_back(const SegmentPtr& segment, bool all_finished);
   /// Under the maintenance lock: unlinks the finished segments at the head of `bases`. Returns the new lower bound of all messages.
   Result<uint64_t> remove_head(const std::vector<uint64_t>& bases, uint64_t tail_base);

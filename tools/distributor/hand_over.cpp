@@ -136,10 +136,15 @@ Result<void> HandOver::set_aside(Claim&& claim, const std::string& why) {
     GW_TRY_ASSIGN(errors_.queue, root_.create_queue(errors_.queue.name()));
   }
   event(Level::warn, "refused", {{"endpoint", settings_.endpoint}, {"reason", done.error().text}});
-  GW_TRY_ASSIGN(auto again, ledger_.control().claim_seq(seq));
-  if (!again) return {};
+  return put_off(ledger_.control(), seq, removed ? pause_ms : aside_again_ms);
+}
+
+// Others must not wait behind a message that nothing can be done with for now.
+Result<void> HandOver::put_off(Queue& queue, uint64_t seq, int64_t for_ms) {
+  GW_TRY_ASSIGN(auto claim, queue.claim_seq(seq));
+  if (!claim) return {};
   Transaction later;
-  later.defer(*std::move(again), Defer{now_ms() + (removed ? pause_ms : aside_again_ms), false});
+  later.defer(*std::move(claim), Defer{now_ms() + for_ms, false});
   GW_TRY(root_.commit(std::move(later)));
   return {};
 }
@@ -430,19 +435,9 @@ Result<void> HandOver::reject_work(uint64_t seq, const std::string& why) {
   if (auto done = root_.commit(std::move(turn.transaction)); !done) {
     if (!may_be_over_soon(done.error())) return std::move(done).error();
     pause(done.error());
-    return step_aside(seq);
+    return put_off(ledger_.input(), seq, aside_again_ms);
   }
   for (auto& say : turn.said) say();
-  return {};
-}
-
-// Others must not wait behind a message that can neither be handed out nor be set aside for now.
-Result<void> HandOver::step_aside(uint64_t seq) {
-  GW_TRY_ASSIGN(auto claim, ledger_.input().claim_seq(seq));
-  if (!claim) return {};
-  Transaction transaction;
-  transaction.defer(*std::move(claim), {now_ms() + 2 * pause_ms, false});
-  GW_TRY(root_.commit(std::move(transaction)));
   return {};
 }
 

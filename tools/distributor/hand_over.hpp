@@ -73,7 +73,7 @@ class HandOver {
   void write_journal(const Turn& turn, const CommitResult& result);
   Result<bool> refused(Turn& turn, Error&& error);
   Result<void> reject_work(uint64_t seq, const std::string& why);
-  Result<void> step_aside(uint64_t seq);
+  Result<void> put_off(Queue& queue, uint64_t seq, int64_t for_ms);
   Result<void> reload();
   Result<void> set_foreign_aside(const std::vector<uint64_t>& foreign);
   void pause(const Error& error);

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "current_table.hpp"
@@ -115,12 +114,9 @@ Result<EndpointStatus> look_at(Root& root, const std::string& endpoint) {
 
 double seconds(int64_t ms) { return static_cast<double>(ms) / 1000.0; }
 
-// To the microsecond: what is behind that is noise.
-double rounded(double value_s) { return std::round(value_s * 1e6) / 1e6; }
-
 void add_means(JsonObject& object, const HandlingSummary& times) {
-  if (times.critical.mean_s) object.add("critical_time_s", rounded(*times.critical.mean_s));
-  if (times.processing.mean_s) object.add("processing_time_s", rounded(*times.processing.mean_s));
+  if (times.critical.mean_s) object.add("critical_time_s", *times.critical.mean_s);
+  if (times.processing.mean_s) object.add("processing_time_s", *times.processing.mean_s);
 }
 
 // LIMITS look at what waits in the endpoint's queue.
